@@ -1,0 +1,85 @@
+"""What must hold when a stage is reached. A broken contract is the compiler's fault and names stage and node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import tvm
+from tvm import relax
+
+from lepton_compiler.core.errors import InternalError
+from lepton_compiler.core.program import Stage
+
+_FOLDED_IN_CANONICAL = {"relax.nn.batch_norm": "a BatchNorm is left"}
+_SCHEDULED_ATTRIBUTE = "lepton.schedule"
+
+
+def bindings(module: tvm.IRModule) -> Iterator[relax.VarBinding]:
+    """Every binding of ``main``, in order."""
+    for block in module["main"].body.blocks:
+        yield from block.bindings
+
+
+def operator_name(value: relax.Expr) -> str | None:
+    """``"relax.nn.relu"`` for a call of that operator, None for anything else."""
+    if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op):
+        return value.op.name
+    return None
+
+
+def _check_imported(module: tvm.IRModule) -> Iterator[str]:
+    attrs = module["main"].attrs or {}
+    for key in ("input_names", "output_names"):
+        if key not in attrs:
+            yield f'main has no attribute "{key}"'
+    for binding in bindings(module):
+        ty = binding.var.ty
+        if isinstance(ty, relax.TensorType) and ty.shape is None:
+            yield f"node {binding.var.name} has an unknown shape"
+
+
+def _check_canonical(module: tvm.IRModule) -> Iterator[str]:
+    for binding in bindings(module):
+        problem = _FOLDED_IN_CANONICAL.get(operator_name(binding.value) or "")
+        if problem:
+            yield f"node {binding.var.name}: {problem}"
+
+
+def _check_lowered(module: tvm.IRModule) -> Iterator[str]:
+    allowed = {"relax.call_tir", "relax.reshape"}
+    for binding in bindings(module):
+        name = operator_name(binding.value)
+        if name is not None and name not in allowed:
+            yield f"node {binding.var.name}: operator {name} was not lowered"
+        elif isinstance(binding.value, relax.Call) and name is None:
+            yield f"node {binding.var.name}: a call of {binding.value.op} is left"
+
+
+def _check_scheduled(module: tvm.IRModule) -> Iterator[str]:
+    for var, function in module.functions.items():
+        if isinstance(function, tvm.tirx.PrimFunc) and _SCHEDULED_ATTRIBUTE not in (function.attrs or {}):
+            yield f"kernel {var.name_hint} has no schedule"
+
+
+_CHECKS: dict[Stage, Callable[[tvm.IRModule], Iterator[str]]] = {
+    Stage.IMPORTED: _check_imported,
+    Stage.CANONICAL: _check_canonical,
+    Stage.LOWERED: _check_lowered,
+    Stage.SCHEDULED: _check_scheduled,
+}
+
+
+def check_contract(module: tvm.IRModule, stage: Stage) -> None:
+    """Checks what ``stage`` promises.
+
+    Raises:
+        InternalError: The module breaks the contract; the message lists the first ten places.
+    """
+    if not relax.analysis.check_well_formed(module):
+        raise InternalError(f"the program is not well-formed at stage {stage.name}")
+    check = _CHECKS.get(stage)
+    problems = list(check(module)) if check else []
+    if problems:
+        shown = "; ".join(problems[:10])
+        more = f"; {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise InternalError(f"contract of stage {stage.name} broken: {shown}{more}")

@@ -1,0 +1,26 @@
+"""What the user asked for. ``pipeline.py`` turns these into pass fields; no pass reads this class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Dim = int | str
+"""A dimension: a fixed size, or the name of a symbolic one."""
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """Options of one compilation.
+
+    Attributes:
+        target: Name of the target, or ``"native"``.
+        input_shapes: Shapes that replace the model's own, by input name; a string keeps a dimension symbolic.
+        disabled_passes: Names of passes to leave out; only optional passes can be.
+        embed_weights_bytes: Weights larger than this go to a memory-mapped file beside the library.
+    """
+
+    target: str = "native"
+    input_shapes: Mapping[str, tuple[Dim, ...]] = field(default_factory=dict)
+    disabled_passes: tuple[str, ...] = ()
+    embed_weights_bytes: int = 1 << 30

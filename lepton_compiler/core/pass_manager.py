@@ -1,0 +1,56 @@
+"""Runs the passes of a pipeline over a program, checks each stage's contract, and keeps the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import tvm
+
+from lepton_compiler.core.contracts import check_contract
+from lepton_compiler.core.errors import InternalError, LeptonError
+from lepton_compiler.core.instruments import Instrument
+from lepton_compiler.core.pass_base import Pass
+from lepton_compiler.core.program import PassRecord, Program, Stage
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The passes that lead to a stage, in order."""
+
+    stage: Stage
+    passes: tuple[Pass, ...]
+
+
+def run_stages(program: Program, plans: Sequence[StagePlan], instruments: Sequence[Instrument] = ()) -> Program:
+    """Takes ``program`` through every stage of ``plans``.
+
+    Raises:
+        InternalError: A pass failed or broke a contract; the message names the pass and those before it.
+    """
+    for plan in plans:
+        for pass_ in plan.passes:
+            program = _run_pass(program, pass_, plan.stage, instruments)
+        check_contract(program.module, plan.stage)
+        program = replace(program, stage=plan.stage)
+    return program
+
+
+def _run_pass(program: Program, pass_: Pass, stage: Stage, instruments: Sequence[Instrument]) -> Program:
+    name = pass_.name()
+    for instrument in instruments:
+        instrument.before_pass(name, program.module)
+    try:
+        # Some of TVM's passes write into their input, so each pass gets a module of its own.
+        result = pass_.run(program.module.clone(), program.target)
+    except LeptonError:
+        raise
+    except Exception as error:
+        before = ", ".join(record.pass_name for record in program.history) or "none"
+        raise InternalError(f"pass {name} (stage {stage.name}) failed; passes before it: {before}; {error}") from error
+    if not isinstance(result.module, tvm.IRModule):
+        raise InternalError(f"pass {name} returned no module")
+    for instrument in instruments:
+        instrument.after_pass(name, result.module)
+    record = PassRecord(name, stage, result.rewrites, result.declines)
+    return replace(program, module=result.module, history=(*program.history, record))

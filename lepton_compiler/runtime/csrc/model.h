@@ -1,0 +1,110 @@
+/* What the compiler generates and the runtime runs. Private to the library: programs include lepton.h instead. */
+#ifndef LEPTON_MODEL_H
+#define LEPTON_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Layouts that kernels expect: DLPack's DLTensor and TVM FFI's packed argument. */
+typedef struct {
+  int32_t device_type, device_id;
+} DLDevice;
+typedef struct {
+  uint8_t code, bits;
+  uint16_t lanes;
+} DLDataType;
+typedef struct {
+  void *data;
+  DLDevice device;
+  int32_t ndim;
+  DLDataType dtype;
+  int64_t *shape;
+  int64_t *strides;
+  uint64_t byte_offset;
+} DLTensor;
+typedef struct {
+  int32_t type_index;
+  uint32_t zero_padding;
+  union {
+    int64_t v_int64;
+    double v_float64;
+    void *v_ptr;
+  };
+} TVMFFIAny;
+
+enum { LEPTON_ARGUMENT_INT = 1, LEPTON_ARGUMENT_TENSOR = 7 }; /* TVMFFIAny.type_index */
+
+/* Every tensor that a kernel sees starts at a multiple of this: kernels use aligned vector loads. */
+#define LEPTON_ALIGNMENT 64
+
+typedef int32_t (*lepton_kernel_function)(void *self, TVMFFIAny *args, int32_t num_args, TVMFFIAny *result);
+
+/* A dimension of an input or output: fixed, or in inputs one of the model's symbols. */
+typedef struct {
+  int64_t size;   /* fixed size; -1 where it is symbolic */
+  int32_t symbol; /* index into lepton_model.symbols; -1 where it is fixed or an output's expression */
+} lepton_dim;
+
+typedef struct {
+  const char *name;
+  int32_t dtype; /* lepton_dtype */
+  int32_t ndim;
+  const lepton_dim *dims;
+  const char *const *dim_text; /* "3", "batch" or, in outputs, "batch * 4" */
+} lepton_tensor_description;
+
+typedef struct {
+  const char *name;  /* symbol of the kernel */
+  const char *nodes; /* model nodes that it computes, joined by '+' */
+} lepton_kernel_description;
+
+/* What one run works on. All pointers are LEPTON_ALIGNMENT aligned. */
+typedef struct {
+  const int64_t *symbols;
+  void *const *inputs;
+  void *const *outputs;
+  uint8_t *arena;
+  const uint8_t *weights;
+} lepton_frame;
+
+typedef struct lepton_session lepton_session;
+
+typedef struct {
+  uint32_t runtime_abi; /* LEPTON_RUNTIME_ABI of the compiler that wrote this */
+  const char *model_name;
+  const char *const *cpu_features; /* names as /proc/cpuinfo prints them, NULL at the end */
+  int32_t input_count, output_count, symbol_count, kernel_count;
+  const lepton_tensor_description *inputs, *outputs;
+  const char *const *symbols;
+  const lepton_kernel_description *kernels;
+  const uint8_t *weights;         /* embedded weights; NULL where they lie in a file */
+  const char *weights_file;       /* name of that file beside the library; NULL where weights are embedded */
+  uint64_t weights_bytes;
+  uint64_t thread_workspace_bytes; /* what one thread's kernels allocate at once, at the most */
+  int32_t is_static;               /* no symbols: arena_bytes needs no inputs */
+  /* Bytes of the arena for these symbol values; INT64_MAX where the size is not representable. */
+  int64_t (*arena_bytes)(const int64_t *symbols);
+  /* Writes the dimensions of all outputs, one after the other. */
+  void (*output_shapes)(const int64_t *symbols, int64_t *dims);
+  /* Runs the kernels in order; 0, or a kernel's error after it has set the session's error text. */
+  int32_t (*run)(lepton_session *session, const lepton_frame *frame);
+} lepton_model;
+
+#define LEPTON_RUNTIME_ABI 1
+
+/* Defined by the generated code, one a library. */
+extern const lepton_model lepton_generated_model;
+
+/* Defined by the runtime: calls a kernel, timed where the session has a profiling hook. */
+int32_t lepton_call_kernel(lepton_session *session, int32_t index, lepton_kernel_function kernel, TVMFFIAny *args,
+                           int32_t num_args);
+
+/* Size arithmetic that saturates at INT64_MAX, for non-negative operands. */
+static inline int64_t lepton_size_add(int64_t a, int64_t b) { return a > INT64_MAX - b ? INT64_MAX : a + b; }
+static inline int64_t lepton_size_mul(int64_t a, int64_t b) { return b != 0 && a > INT64_MAX / b ? INT64_MAX : a * b; }
+static inline int64_t lepton_size_max(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t lepton_size_align(int64_t a) {
+  return a > INT64_MAX - LEPTON_ALIGNMENT ? INT64_MAX : (a + LEPTON_ALIGNMENT - 1) / LEPTON_ALIGNMENT * LEPTON_ALIGNMENT;
+}
+
+#endif
