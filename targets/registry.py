@@ -40,7 +40,7 @@ def native_target() -> TargetSpec:
     fitting = [spec for spec in TARGETS.values() if runs_here(spec, features)]
     if not fitting:
         raise UnknownTargetError(
-            f'no target fits this machine ({platform.machine()}); name one with --target: {", ".join(TARGETS)}'
+            f"no target fits this machine ({platform.machine()}); name one with --target: {', '.join(TARGETS)}"
         )
     return max(fitting, key=lambda spec: (spec.vector_bits, len(spec.cpu_features), spec.name == "armv8-a"))
 

@@ -166,4 +166,6 @@ def _read_tuple(members: tuple[Any, ...], value: Any, where: str) -> tuple[Any, 
         return tuple(_read(members[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if len(members) != len(value):
         raise ArtifactError(f"the manifest's field {where} has {len(value)} items, {len(members)} expected")
-    return tuple(_read(member, item, f"{where}[{i}]") for i, (member, item) in enumerate(zip(members, value, strict=True)))
+    return tuple(
+        _read(member, item, f"{where}[{i}]") for i, (member, item) in enumerate(zip(members, value, strict=True))
+    )

@@ -1,0 +1,159 @@
+"""Builds the artifact of a scheduled program: objects first, then one shared library, sealed and moved into place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lepton_compiler.build.constants_pool import write_constants
+from lepton_compiler.build.describe import describe
+from lepton_compiler.build.emit_executor import MANIFEST_FILE, WEIGHTS_FILE, ExecutorSource
+from lepton_compiler.build.execution_plan import plan_execution
+from lepton_compiler.build.lower_kernels import collect_kernels, compile_kernels
+from lepton_compiler.build.plan_memory import plan_memory
+from lepton_compiler.build.toolchain import (
+    EXPORTS,
+    LINK_FLAGS,
+    compile_c,
+    run_zig,
+    runtime_objects,
+    write_runtime_headers,
+)
+from lepton_compiler.core.errors import OutputError
+from lepton_compiler.core.manifest import Manifest
+from lepton_compiler.core.program import Program
+from lepton_compiler.runtime.artifact_file import seal
+from lepton_compiler.targets.spec import TargetSpec
+
+KERNELS_OBJECT = "kernels.o"
+EXECUTOR_OBJECT = "executor.o"
+_EXECUTOR_SOURCE = "executor.c"
+_LIBRARY = "library.so"
+_EXPORTS_FILE = "exports.map"
+
+
+@dataclass(frozen=True)
+class ModelObjects:
+    """A folder with ``kernels.o`` and ``executor.o``, and the weights file where they are not embedded."""
+
+    folder: Path
+    manifest: Manifest
+    external_weights: Path | None
+
+
+def weights_file_name(output: Path) -> str:
+    """Name of the weights file beside the library ``output``."""
+    return output.name + ".weights"
+
+
+def generate_objects(program: Program, folder: Path, output_name: str, embed_weights_bytes: int) -> ModelObjects:
+    """Compiles kernels and executor of a SCHEDULED program into ``folder``."""
+    kernels = collect_kernels(program.module)
+    workspace_bytes = compile_kernels(kernels, program.target, folder / KERNELS_OBJECT)
+    plan = plan_execution(program.module, kernels.workspaces)
+    layout = plan_memory(plan.allocations, plan.symbols)
+    weights = folder / WEIGHTS_FILE
+    constants = write_constants(plan.constants, weights)
+    external = output_name if constants.size_bytes > embed_weights_bytes else None
+    manifest = describe(program, plan, layout, constants, workspace_bytes, external)
+    (folder / MANIFEST_FILE).write_bytes(manifest.to_json())
+    source = ExecutorSource(plan, layout, constants, manifest, workspace_bytes, external).emit()
+    (folder / _EXECUTOR_SOURCE).write_text(source, encoding="utf-8")
+    write_runtime_headers(folder)
+    target = program.target
+    # The executor only calls kernels; optimising its straight line of calls harder would just take longer.
+    compile_c(_EXECUTOR_SOURCE, EXECUTOR_OBJECT, folder, target.zig_triple, target.zig_cpu, "-O1")
+    return ModelObjects(folder, manifest, weights if external else None)
+
+
+def link_library(objects: ModelObjects, target: TargetSpec) -> Path:
+    """Links the shared library inside the objects' folder and seals it with its digest."""
+    folder = objects.folder
+    (folder / _EXPORTS_FILE).write_text(EXPORTS, encoding="utf-8")
+    runtime = []
+    for number, path in enumerate(runtime_objects(target.zig_triple, target.zig_cpu)):
+        # Copied, so that the linker is told no path of this machine.
+        name = f"runtime_{number}.o"
+        shutil.copyfile(path, folder / name)
+        runtime.append(name)
+    run_zig(
+        [
+            *("-target", target.zig_triple, f"-mcpu={target.zig_cpu}"),
+            *LINK_FLAGS,
+            f"-Wl,--version-script={_EXPORTS_FILE}",
+            *("-o", _LIBRARY, EXECUTOR_OBJECT, KERNELS_OBJECT, *runtime),
+            *("-lm", "-lpthread", "-ldl"),
+        ],
+        folder,
+    )
+    seal(folder / _LIBRARY)
+    return folder / _LIBRARY
+
+
+def build_artifact(
+    program: Program, output: Path, embed_weights_bytes: int, on_step: Callable[[str], None] = lambda step: None
+) -> Manifest:
+    """Builds ``output``, and its weights file where the weights are large.
+
+    Both are made in a scratch folder and appear by rename when complete; after a failure nothing is left.
+
+    Raises:
+        OutputError: The output can't be written.
+    """
+    weights_name = weights_file_name(output)
+    with tempfile.TemporaryDirectory(prefix="lepton-") as scratch:
+        on_step("generate")
+        try:
+            objects = generate_objects(program, Path(scratch), weights_name, embed_weights_bytes)
+            on_step("link")
+            library = link_library(objects, program.target)
+        except OSError as error:
+            raise OutputError(f"building in {scratch} failed: {error.strerror}; TMPDIR names another folder") from error
+        if objects.external_weights is not None:
+            _move_into_place(objects.external_weights, output.with_name(weights_name))
+        _move_into_place(library, output, executable=True)
+    return objects.manifest
+
+
+def check_output(output: Path, force: bool) -> None:
+    """Refuses an output that can't be written, before any work is done.
+
+    Raises:
+        OutputError: The folder is missing or not writable, or the file exists and ``force`` is not set.
+    """
+    folder = output.parent
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder; name a file in it, such as {output / 'model.so'}")
+    if not folder.is_dir():
+        raise OutputError(f"the folder {folder} does not exist; create it first")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"the folder {folder} is not writable")
+    if output.exists() and not force:
+        raise OutputError(f"{output} exists; --force replaces it")
+
+
+def _move_into_place(source: Path, destination: Path, executable: bool = False) -> None:
+    """Copies to the destination's folder under a temporary name, flushes it to disk, and renames."""
+    handle, name = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}.")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out, source.open("rb") as data:
+            shutil.copyfileobj(data, out, 1 << 20)
+            out.flush()
+            os.fsync(out.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod((0o777 if executable else 0o666) & ~umask)
+        part.replace(destination)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        full = " (the disk is full)" if error.errno == errno.ENOSPC else ""
+        raise OutputError(f"{destination} can't be written: {error.strerror}{full}") from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,110 @@
+"""Fills the manifest: what the artifact says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tvm
+from tvm import tirx
+
+import lepton_compiler
+from lepton_compiler.build.constants_pool import ConstantsPool
+from lepton_compiler.build.dim_expressions import Size, to_text
+from lepton_compiler.build.execution_plan import ExecutionPlan, Tensor
+from lepton_compiler.build.plan_memory import SlotLayout, StaticLayout
+from lepton_compiler.build.toolchain import zig_version
+from lepton_compiler.core.errors import UserError
+from lepton_compiler.core.manifest import (
+    FORMAT,
+    KernelEntry,
+    Manifest,
+    MemoryEntry,
+    ModelEntry,
+    PassEntry,
+    TargetEntry,
+    TensorEntry,
+    WeightsEntry,
+)
+from lepton_compiler.core.program import Program
+
+MAX_RANK = 8
+"""Most dimensions of an input or output; ``LEPTON_MAX_RANK`` in ``lepton.h``."""
+
+DTYPES = frozenset(
+    ["float32", "float64", "float16", "bfloat16", "bool"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+"""Element types of inputs and outputs; ``lepton_dtype`` in ``lepton.h``."""
+
+
+def describe(
+    program: Program,
+    plan: ExecutionPlan,
+    layout: StaticLayout | SlotLayout,
+    constants: ConstantsPool,
+    thread_workspace_bytes: int,
+    external_weights: str | None,
+) -> Manifest:
+    """The manifest of a planned program.
+
+    Raises:
+        UserError: An input or output has a type or rank that artifacts can't exchange.
+    """
+    attrs = program.module["main"].attrs
+    static = isinstance(layout, StaticLayout)
+    return Manifest(
+        format=FORMAT,
+        compiler_version=lepton_compiler.__version__,
+        versions={"tvm": tvm.__version__, "zig": zig_version()},
+        model=ModelEntry(
+            program.source.name, program.source.sha256, program.source.opset, dict(program.source.metadata)
+        ),
+        target=TargetEntry(program.target.name, program.target.architecture.value, program.target.cpu_features),
+        inputs=_entries(attrs["input_names"], plan.inputs),
+        outputs=_entries(attrs["output_names"], plan.outputs),
+        symbols=tuple(symbol.name for symbol in plan.symbols),
+        weights=WeightsEntry(constants.size_bytes, external_weights, constants.sha256),
+        memory=MemoryEntry(
+            layout.arena_bytes if static else None,
+            layout.lower_bound_bytes if static else None,
+            thread_workspace_bytes,
+        ),
+        kernels=_kernels(program.module, plan),
+        passes=_passes(program),
+    )
+
+
+def _entries(names: Sequence[str], tensors: Sequence[Tensor]) -> tuple[TensorEntry, ...]:
+    entries = []
+    for name, tensor in zip(names, tensors, strict=True):
+        if tensor.dtype not in DTYPES:
+            raise UserError(f'"{name}" has type {tensor.dtype}, which artifacts can\'t take or return')
+        if len(tensor.shape) > MAX_RANK:
+            raise UserError(f'"{name}" has {len(tensor.shape)} dimensions; artifacts take at most {MAX_RANK}')
+        entries.append(TensorEntry(str(name), tensor.dtype, tuple(map(_dim_entry, tensor.shape))))
+    return tuple(entries)
+
+
+def _dim_entry(dim: Size) -> int | str:
+    return dim if isinstance(dim, int) else to_text(dim)
+
+
+def _kernels(module: tvm.IRModule, plan: ExecutionPlan) -> tuple[KernelEntry, ...]:
+    functions: dict[str, tirx.PrimFunc] = {var.name_hint: function for var, function in module.functions.items()}
+    entries = []
+    for call in plan.calls:
+        attrs = functions[call.kernel].attrs
+        entries.append(KernelEntry(call.kernel, call.nodes, str(attrs["lepton.anchor"]), str(attrs["lepton.schedule"])))
+    return tuple(entries)
+
+
+def _passes(program: Program) -> tuple[PassEntry, ...]:
+    return tuple(
+        PassEntry(
+            record.pass_name,
+            record.stage.name,
+            tuple((entry.node, entry.what) for entry in record.rewrites),
+            tuple((entry.node, entry.reason) for entry in record.declines),
+        )
+        for record in program.history
+    )

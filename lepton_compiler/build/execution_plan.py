@@ -1,0 +1,254 @@
+"""ExecutionPlan: a scheduled program as a straight list of kernel calls over numbered tensors.
+
+Relax's ``main`` is walked once. Every tensor gets a place: an input, an output, a constant, or an allocation in the
+arena; a reshape is a view of its operand's place. A result of the model takes its output's place from the start, so
+that the last kernel writes where the caller reads; only what can't (an input passed through, a constant, the same
+tensor twice) is copied at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import tvm
+from tvm import relax, tirx
+
+from lepton_compiler.build.dim_expressions import Size, plain_shape
+from lepton_compiler.build.lift_workspaces import Workspace
+from lepton_compiler.core.contracts import operator_name
+from lepton_compiler.core.errors import InternalError
+
+
+@dataclass(frozen=True)
+class InputPlace:
+    """Memory of the model's input ``index``."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class OutputPlace:
+    """Memory of the model's output ``index``."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class ConstantPlace:
+    """Constant ``index`` of the plan."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class ArenaPlace:
+    """Allocation ``index`` of the plan."""
+
+    index: int
+
+
+Place = InputPlace | OutputPlace | ConstantPlace | ArenaPlace
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A view of a place: dtype as NumPy names it, and shape of integers and expressions in the model's symbols."""
+
+    dtype: str
+    shape: tuple[Size, ...]
+    place: Place
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Memory in the arena that lives from call ``first`` to call ``last``, both included."""
+
+    size_bytes: Size
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One call: tensors in the kernel's order (operands, results, workspaces), then its scalar arguments."""
+
+    kernel: str
+    nodes: str
+    tensors: tuple[Tensor, ...]
+    scalars: tuple[Size, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutputCopy:
+    """A result that is copied into its output after the last kernel."""
+
+    source: Tensor
+    output: int
+
+
+@dataclass(frozen=True)
+class ExecutionPlan:
+    """Everything that the executor does, in order."""
+
+    symbols: tuple[tirx.Var, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    constants: tuple[tvm.runtime.Tensor, ...]
+    calls: tuple[KernelCall, ...]
+    allocations: tuple[Allocation, ...]
+    copies: tuple[OutputCopy, ...] = ()
+
+
+def plan_execution(module: tvm.IRModule, workspaces: dict[str, tuple[Workspace, ...]]) -> ExecutionPlan:
+    """Plans the calls of a SCHEDULED module's ``main``.
+
+    Args:
+        module: The module; its ``main`` holds only ``call_tir``, reshapes, tuples, constants and shapes.
+        workspaces: For each kernel the buffers that it wants besides operands and results.
+
+    Raises:
+        InternalError: ``main`` holds something else; the message names the binding.
+    """
+    builder = _PlanBuilder(module["main"], workspaces)
+    return builder.build()
+
+
+def size_bytes(shape: Sequence[Size], dtype: str) -> Size:
+    """Bytes of a dense tensor; an expression where a dimension is one."""
+    element_bytes = (tvm.DataType(dtype).bits + 7) // 8
+    if all(isinstance(dim, int) for dim in shape):
+        return math.prod(shape) * element_bytes  # type: ignore[arg-type]
+    product: Size = tirx.const(element_bytes, "int64")
+    for dim in shape:
+        product = product * dim
+    return product
+
+
+@dataclass
+class _PlanBuilder:
+    function: relax.Function
+    workspaces: dict[str, tuple[Workspace, ...]]
+    values: dict[relax.Var, object] = field(default_factory=dict)
+    constants: list[tvm.runtime.Tensor] = field(default_factory=list)
+    calls: list[KernelCall] = field(default_factory=list)
+    allocations: list[Allocation] = field(default_factory=list)
+
+    def build(self) -> ExecutionPlan:
+        inputs = tuple(self._tensor_of(param.ty, InputPlace(i)) for i, param in enumerate(self.function.params))
+        self.values.update(zip(self.function.params, inputs, strict=True))
+        for block in self.function.body.blocks:
+            for binding in block.bindings:
+                self.values[binding.var] = self._bind(binding)
+        results = self._flatten(self._evaluate(self.function.body.body, "the result"))
+        return self._place_outputs(inputs, results)
+
+    def _bind(self, binding: relax.VarBinding) -> object:
+        value, node = binding.value, binding.var.name
+        operator = operator_name(value)
+        if operator == "relax.call_tir":
+            return self._call(value, binding.var, node)
+        if operator == "relax.reshape":
+            operand = self._evaluate(value.args[0], node)
+            return replace(self._touch(operand), shape=plain_shape(binding.var.ty.shape.values))
+        return self._evaluate(value, node)
+
+    def _evaluate(self, value: relax.Expr, node: str) -> object:
+        if isinstance(value, relax.Var):
+            return self.values[value]
+        if isinstance(value, tvm.ir.GenericConst):
+            return self._constant(value)
+        if isinstance(value, relax.Tuple):
+            return tuple(self._evaluate(item, node) for item in value.fields)
+        if isinstance(value, relax.TupleGetItem):
+            return self._evaluate(value.tuple_value, node)[value.index]
+        if isinstance(value, relax.ShapeExpr):
+            return plain_shape(value.values)
+        raise InternalError(f"node {node}: the executor has no place for {type(value).__name__}: {value}")
+
+    def _constant(self, value: tvm.ir.GenericConst) -> Tensor:
+        self.constants.append(value.value)
+        return self._tensor_of(value.ty, ConstantPlace(len(self.constants) - 1))
+
+    @staticmethod
+    def _tensor_of(ty: relax.TensorType, place: Place) -> Tensor:
+        return Tensor(str(ty.dtype), plain_shape(ty.shape.values), place)
+
+    def _call(self, value: relax.Call, var: relax.Var, node: str) -> object:
+        kernel = value.args[0].name_hint
+        operands = [self._touch(self._evaluate(argument, node)) for argument in value.args[1].fields]
+        scalars = plain_shape(value.args[2].values) if len(value.args) > 2 else ()
+        types = var.ty.fields if isinstance(var.ty, relax.TupleType) else [var.ty]
+        results = [self._allocate(str(ty.dtype), plain_shape(ty.shape.values)) for ty in types]
+        scratch = [
+            self._allocate(w.dtype, self._workspace_shape(w, operands, results, scalars, kernel))
+            for w in self.workspaces.get(kernel, ())
+        ]
+        self.calls.append(KernelCall(kernel, node, (*operands, *results, *scratch), scalars))
+        return tuple(results) if isinstance(var.ty, relax.TupleType) else results[0]
+
+    def _workspace_shape(self, workspace: Workspace, operands, results, scalars, kernel: str) -> tuple[Size, ...]:
+        """A workspace's shape is written in the kernel's own symbols; here they become the model's."""
+        return workspace.shape_at([tensor.shape for tensor in (*operands, *results)], scalars, kernel)
+
+    def _allocate(self, dtype: str, shape: tuple[Size, ...]) -> Tensor:
+        now = len(self.calls)
+        self.allocations.append(Allocation(size_bytes(shape, dtype), now, now))
+        return Tensor(dtype, shape, ArenaPlace(len(self.allocations) - 1))
+
+    def _touch(self, tensor: object) -> Tensor:
+        """Notes that the next call uses ``tensor``."""
+        if not isinstance(tensor, Tensor):
+            raise InternalError(f"a kernel's operand is no tensor: {tensor}")
+        if isinstance(tensor.place, ArenaPlace):
+            index = tensor.place.index
+            self.allocations[index] = replace(self.allocations[index], last=len(self.calls))
+        return tensor
+
+    def _flatten(self, value: object) -> list[Tensor]:
+        if isinstance(value, Tensor):
+            return [value]
+        if isinstance(value, tuple):
+            return [tensor for item in value for tensor in self._flatten(item)]
+        raise InternalError(f"the model returns something other than tensors: {value}")
+
+    def _place_outputs(self, inputs: tuple[Tensor, ...], results: list[Tensor]) -> ExecutionPlan:
+        moved: dict[int, OutputPlace] = {}
+        copies = []
+        for index, result in enumerate(results):
+            if isinstance(result.place, ArenaPlace) and result.place.index not in moved:
+                moved[result.place.index] = OutputPlace(index)
+            else:
+                copies.append(OutputCopy(result, index))
+        # Allocations that became outputs leave the arena; the others close ranks.
+        kept = [index for index in range(len(self.allocations)) if index not in moved]
+        number = {old: new for new, old in enumerate(kept)}
+
+        def settle(tensor: Tensor) -> Tensor:
+            if not isinstance(tensor.place, ArenaPlace):
+                return tensor
+            old = tensor.place.index
+            return replace(tensor, place=moved[old] if old in moved else ArenaPlace(number[old]))
+
+        return ExecutionPlan(
+            symbols=_symbols(inputs),
+            inputs=inputs,
+            outputs=tuple(replace(result, place=OutputPlace(i)) for i, result in enumerate(results)),
+            constants=tuple(self.constants),
+            calls=tuple(replace(call, tensors=tuple(map(settle, call.tensors))) for call in self.calls),
+            allocations=tuple(self.allocations[index] for index in kept),
+            copies=tuple(replace(copy, source=settle(copy.source)) for copy in copies),
+        )
+
+
+def _symbols(inputs: Sequence[Tensor]) -> tuple[tirx.Var, ...]:
+    """The variables that stand as dimensions of inputs, in order of appearance."""
+    seen: dict[tirx.Var, None] = {}
+    for tensor in inputs:
+        for dim in tensor.shape:
+            if not isinstance(dim, int):
+                if not isinstance(dim, tirx.Var):
+                    raise InternalError(f"an input's dimension is neither a number nor a symbol: {dim}")
+                seen.setdefault(dim)
+    return tuple(seen)

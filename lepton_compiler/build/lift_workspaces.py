@@ -1,0 +1,125 @@
+"""Lifts a kernel's large intermediate buffers into its parameters, so that the memory planner places them.
+
+A fused PrimFunc may hold buffers that several of its loop nests share (padded inputs, for example). Left alone, each
+would be allocated by the kernel at run time. As parameters they get a place in the arena for the length of one call.
+Buffers that live inside one loop nest (register tiles, per-thread scratch) stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tvm
+import tvm_ffi
+from tvm import tirx
+from tvm.s_tir.stmt import SBlock, SBlockRealize
+
+from lepton_compiler.build.dim_expressions import Size, substitute
+from lepton_compiler.core.errors import InternalError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A lifted buffer.
+
+    Attributes:
+        dtype: Element type.
+        shape: Dimensions in the kernel's own symbols.
+        parameters: The kernel's buffers whose shapes bind those symbols, then its scalar parameters.
+    """
+
+    dtype: str
+    shape: tuple[Size, ...]
+    parameters: tuple[tirx.Var, ...]
+
+    def shape_at(self, shapes: Sequence[Sequence[Size]], scalars: Sequence[Size], kernel: str) -> tuple[Size, ...]:
+        """The shape where the kernel is called with buffers of ``shapes`` and with ``scalars``.
+
+        Raises:
+            InternalError: A dimension depends on something that no argument binds.
+        """
+        bound = self._bindings(shapes, scalars)
+        analyzer = tvm.sym.Analyzer()
+        result: list[Size] = []
+        for dim in self.shape:
+            if isinstance(dim, int):
+                result.append(dim)
+                continue
+            value = analyzer.simplify(substitute(dim, bound))
+            result.append(int(value) if isinstance(value, tirx.IntImm) else value)
+        return tuple(result)
+
+    def _bindings(self, shapes: Sequence[Sequence[Size]], scalars: Sequence[Size]) -> dict[tirx.Var, tirx.Expr]:
+        bound: dict[tirx.Var, tirx.Expr] = {}
+        remaining = list(scalars)
+        shapes = list(shapes)
+        for parameter in self.parameters:
+            if isinstance(parameter, tirx.Buffer):
+                for mine, given in zip(parameter.shape, shapes.pop(0), strict=True):
+                    if isinstance(mine, tirx.Var):
+                        bound.setdefault(mine, tirx.const(given, "int64") if isinstance(given, int) else given)
+            else:
+                given = remaining.pop(0)
+                bound[parameter] = tirx.const(given, "int64") if isinstance(given, int) else given
+        return bound
+
+
+def lift_workspaces(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, tuple[Workspace, ...]]:
+    """Moves the buffers that several loop nests of ``function`` share into its parameters, after the last buffer.
+
+    Returns:
+        The function and its workspaces in order; the same function where there are none, or where its body is no
+        block (a kernel written by hand, which allocates what it needs itself).
+    """
+    if not isinstance(function.body, SBlockRealize):
+        return function, ()
+    root = function.body.block
+    nests = _statements(root.body)
+    lifted = [buffer for buffer in root.alloc_buffers if _is_shared(buffer, nests)]
+    if not lifted:
+        return function, ()
+    kept = [buffer for buffer in root.alloc_buffers if all(not buffer.same_as(other) for other in lifted)]
+    buffers = [parameter for parameter in function.params if isinstance(parameter, tirx.Buffer)]
+    scalars = [parameter for parameter in function.params if not isinstance(parameter, tirx.Buffer)]
+    block = SBlock(
+        root.iter_vars,
+        root.reads,
+        root.writes,
+        root.name_hint,
+        root.body,
+        root.init,
+        kept,
+        root.match_buffers,
+        root.annotations,
+    )
+    body = SBlockRealize(function.body.iter_values, function.body.predicate, block)
+    result = tirx.PrimFunc([*buffers, *lifted, *scalars], body, function.ret_type, function.attrs)
+    workspaces = tuple(
+        Workspace(
+            str(buffer.dtype),
+            tuple(int(dim) if isinstance(dim, tirx.IntImm) else dim for dim in buffer.shape),
+            (*buffers, *scalars),
+        )
+        for buffer in lifted
+    )
+    return result, workspaces
+
+
+def _statements(body: tirx.Stmt) -> list[tirx.Stmt]:
+    return list(body.seq) if isinstance(body, tirx.SeqStmt) else [body]
+
+
+def _is_shared(buffer: tirx.Buffer, nests: list[tirx.Stmt]) -> bool:
+    return sum(_uses(nest, buffer) for nest in nests) > 1
+
+
+def _uses(statement: tirx.Stmt, buffer: tirx.Buffer) -> bool:
+    found = False
+
+    def visit(var: tirx.Var) -> None:
+        nonlocal found
+        found = found or var.same_as(buffer)
+
+    tvm_ffi.structural_walk(statement, (tirx.Var, visit))
+    return found

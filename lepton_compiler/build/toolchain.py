@@ -1,0 +1,120 @@
+"""The C compiler and linker: ``zig cc`` from the PyPI package ``ziglang``, for every triple, with nothing installed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+from lepton_compiler.core.errors import InternalError, OutputError
+
+# Undefined-behaviour traps that zig turns on by default would need its runtime; unwind tables serve C++ alone.
+C_FLAGS = ("-std=c23", "-fPIC", "-fvisibility=hidden", "-fno-sanitize=undefined", "-fno-unwind-tables", "-g0")
+
+EXPORTS = "{ global: lepton_*; local: *; };\n"
+"""Linker version script: what a program sees of an artifact."""
+
+LINK_FLAGS = (
+    "-shared",
+    "-s",
+    "-Wl,--build-id=none",
+    "-Wl,--as-needed",
+    "-Wl,-Bsymbolic",
+    "-Wl,-z,noexecstack",
+    "-Wl,-z,relro",
+    "-Wl,-z,now",
+)
+
+
+def zig_version() -> str:
+    """Version of the toolchain."""
+    return version("ziglang")
+
+
+@cache
+def _zig() -> str:
+    import ziglang
+
+    return str(Path(ziglang.__file__).parent / ("zig.exe" if sys.platform == "win32" else "zig"))
+
+
+def run_zig(arguments: Sequence[str], folder: Path) -> None:
+    """Runs ``zig cc`` in ``folder``, so that no path of this machine reaches its output.
+
+    Raises:
+        InternalError: The compiler or linker failed; the message holds what it printed.
+    """
+    environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(cache_folder() / "zig")}
+    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
+    done = subprocess.run([_zig(), "cc", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise InternalError(f"zig cc failed with exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
+
+
+def cache_folder() -> Path:
+    """Folder for compiled parts of the runtime: ``$LEPTON_CACHE``, else ``lepton`` in the user's cache folder."""
+    base = os.environ.get("LEPTON_CACHE")
+    path = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lepton"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the cache folder {path} can't be created: {error.strerror}; set LEPTON_CACHE") from error
+    return path
+
+
+def compile_c(source: str, output: str, folder: Path, zig_triple: str, zig_cpu: str, *extra: str) -> None:
+    """Compiles ``source`` to the object ``output``, both named relative to ``folder``."""
+    flags = ("-target", zig_triple, f"-mcpu={zig_cpu}", *C_FLAGS, *extra)
+    run_zig([*flags, "-c", source, "-o", output], folder)
+
+
+def runtime_objects(zig_triple: str, zig_cpu: str) -> list[Path]:
+    """Object files of the C runtime for a triple: compiled on first use, then taken from the cache."""
+    sources = runtime_sources()
+    key = hashlib.sha256(repr((zig_version(), C_FLAGS, zig_triple, zig_cpu)).encode())
+    for name, content in sources.items():
+        key.update(name.encode() + b"\0" + content + b"\0")
+    folder = cache_folder() / f"runtime-{key.hexdigest()[:24]}"
+    if not folder.is_dir():
+        _compile_runtime(sources, folder, zig_triple, zig_cpu)
+    return sorted(folder.glob("*.o"))
+
+
+def runtime_sources() -> dict[str, bytes]:
+    """The runtime's C files and headers by name."""
+    csrc = files("lepton_compiler.runtime") / "csrc"
+    names = sorted(item.name for item in csrc.iterdir() if item.name.endswith((".c", ".h")))
+    return {name: (csrc / name).read_bytes() for name in names}
+
+
+def write_runtime_headers(folder: Path) -> None:
+    """Puts the headers that generated code includes into ``folder``."""
+    for name, content in runtime_sources().items():
+        if name.endswith(".h"):
+            (folder / name).write_bytes(content)
+
+
+def _compile_runtime(sources: dict[str, bytes], folder: Path, zig_triple: str, zig_cpu: str) -> None:
+    # Built beside its place and renamed: two compilations at once both succeed, and nobody sees half of it.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="runtime-") as scratch:
+        build = Path(scratch) / "objects"
+        build.mkdir()
+        for name, content in sources.items():
+            (build / name).write_bytes(content)
+        for name in sources:
+            if name.endswith(".c"):
+                compile_c(name, name[:-2] + ".o", build, zig_triple, zig_cpu, "-O2")
+        for name in sources:
+            (build / name).unlink()
+        try:
+            build.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise

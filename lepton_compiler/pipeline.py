@@ -1,0 +1,50 @@
+"""The order of the passes: the first file to read.
+
+A pass is named here once, in the stage that it leads to; its options come from ``CompileOptions`` and the target.
+"""
+
+from __future__ import annotations
+
+from lepton_compiler.core.errors import UserError
+from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.core.pass_base import Pass
+from lepton_compiler.core.pass_manager import StagePlan
+from lepton_compiler.core.program import Stage
+from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
+from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
+from lepton_compiler.passes.lowering.schedule_functions import ScheduleFunctions
+from lepton_compiler.targets.spec import TargetSpec
+
+
+def build_pipeline(options: CompileOptions, target: TargetSpec) -> tuple[StagePlan, ...]:
+    """All passes of a compilation, stage by stage, without those that the user disabled.
+
+    Raises:
+        UserError: A disabled pass does not exist, or later stages can't do without it.
+    """
+    plans = (
+        StagePlan(Stage.CANONICAL, ()),
+        StagePlan(
+            Stage.FUSED,
+            (
+                # Fusion works on kernels, so operators become kernels first.
+                LegalizeOperators(),
+                FuseOperators(),
+            ),
+        ),
+        StagePlan(Stage.LOWERED, ()),
+        StagePlan(Stage.SCHEDULED, (ScheduleFunctions(),)),
+    )
+    return _without(plans, options.disabled_passes)
+
+
+def _without(plans: tuple[StagePlan, ...], disabled: tuple[str, ...]) -> tuple[StagePlan, ...]:
+    known: dict[str, Pass] = {pass_.name(): pass_ for plan in plans for pass_ in plan.passes}
+    for name in disabled:
+        if name not in known:
+            raise UserError(f'there is no pass "{name}" to disable; "lepton passes" lists them')
+        if known[name].required:
+            raise UserError(f"pass {name} can't be disabled: later stages can't do without it")
+    return tuple(
+        StagePlan(plan.stage, tuple(pass_ for pass_ in plan.passes if pass_.name() not in disabled)) for plan in plans
+    )
