@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lepton.h"
+
 /* Layouts that kernels expect: DLPack's DLTensor and TVM FFI's packed argument. */
 typedef struct {
   int32_t device_type, device_id;
@@ -34,9 +36,6 @@ typedef struct {
 
 enum { LEPTON_ARGUMENT_INT = 1, LEPTON_ARGUMENT_TENSOR = 7 }; /* TVMFFIAny.type_index */
 
-/* Every tensor that a kernel sees starts at a multiple of this: kernels use aligned vector loads. */
-#define LEPTON_ALIGNMENT 64
-
 typedef int32_t (*lepton_kernel_function)(void *self, TVMFFIAny *args, int32_t num_args, TVMFFIAny *result);
 
 /* A dimension of an input or output: fixed, or in inputs one of the model's symbols. */
@@ -58,7 +57,7 @@ typedef struct {
   const char *nodes; /* model nodes that it computes, joined by '+' */
 } lepton_kernel_description;
 
-/* What one run works on. All pointers are LEPTON_ALIGNMENT aligned. */
+/* What one run works on. All pointers are LEPTON_ALIGNMENT aligned: kernels use aligned vector loads. */
 typedef struct {
   const int64_t *symbols;
   void *const *inputs;
@@ -66,8 +65,6 @@ typedef struct {
   uint8_t *arena;
   const uint8_t *weights;
 } lepton_frame;
-
-typedef struct lepton_session lepton_session;
 
 typedef struct {
   uint32_t runtime_abi; /* LEPTON_RUNTIME_ABI of the compiler that wrote this */
@@ -80,7 +77,7 @@ typedef struct {
   const uint8_t *weights;         /* embedded weights; NULL where they lie in a file */
   const char *weights_file;       /* name of that file beside the library; NULL where weights are embedded */
   uint64_t weights_bytes;
-  uint64_t thread_workspace_bytes; /* what one thread's kernels allocate at once, at the most */
+  uint64_t thread_workspace_bytes; /* what one thread's kernels allocate at once, at the most; each block aligned */
   int32_t is_static;               /* no symbols: arena_bytes needs no inputs */
   /* Bytes of the arena for these symbol values; INT64_MAX where the size is not representable. */
   int64_t (*arena_bytes)(const int64_t *symbols);
@@ -88,6 +85,8 @@ typedef struct {
   void (*output_shapes)(const int64_t *symbols, int64_t *dims);
   /* Runs the kernels in order; 0, or a kernel's error after it has set the session's error text. */
   int32_t (*run)(lepton_session *session, const lepton_frame *frame);
+  const uint8_t *manifest; /* the bytes of section .lepton_manifest; NULL where the library carries none */
+  uint64_t manifest_bytes;
 } lepton_model;
 
 #define LEPTON_RUNTIME_ABI 1
