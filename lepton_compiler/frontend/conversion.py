@@ -1,0 +1,217 @@
+"""What a converter is given, and what it may give back.
+
+A value in the graph is one of three things while the model is imported:
+
+* a NumPy array: known now,
+* a ``ShapeValue``: integers that follow from the sizes of the inputs, such as the result of ``Shape``,
+* a Relax expression: a tensor that exists only when the model runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import tvm
+from tvm import relax, tirx
+
+from lepton_compiler.frontend.shape_values import ShapeValue, materialize, simplify
+
+Value: TypeAlias = "np.ndarray | ShapeValue | relax.Expr | list[Value]"
+"""A list is an ONNX sequence whose length is known while importing."""
+Size: TypeAlias = "int | tirx.Expr"
+
+_REQUIRED = object()
+
+
+class ConversionError(Exception):
+    """This node can't be imported; the message says why, in words that follow "node X:"."""
+
+
+class Conversion:
+    """One ONNX node on its way to Relax: its inputs, attributes and the means to emit bindings.
+
+    Attributes:
+        op: Operator type.
+        name: Name that the node's last binding will carry.
+        opset: Version of the operator's domain.
+        inputs: Its inputs; None for an optional one that is left out.
+        attributes: Attribute values by name; strings are ``str``, tensors NumPy arrays.
+        output_names: Names of the outputs; empty for an optional one that is not wanted.
+    """
+
+    def __init__(
+        self,
+        builder: relax.BlockBuilder,
+        op: str,
+        name: str,
+        opset: int,
+        inputs: Sequence[Value | None],
+        attributes: dict[str, Any],
+        output_names: Sequence[str],
+        constants: dict[int, tuple[np.ndarray, relax.Expr]],
+    ) -> None:
+        self.builder = builder
+        self.op = op
+        self.name = name
+        self.opset = opset
+        self.inputs = tuple(inputs)
+        self.attributes = attributes
+        self.output_names = tuple(output_names)
+        self._constants = constants
+        self._emitted = 0
+
+    # Inputs
+
+    def has(self, index: int) -> bool:
+        """Whether the optional input ``index`` is there."""
+        return index < len(self.inputs) and self.inputs[index] is not None
+
+    def tensor(self, index: int) -> relax.Expr:
+        """Input ``index`` as a Relax expression with a known type, whatever kind of value it is."""
+        value = self.inputs[index] if index < len(self.inputs) else None
+        if value is None:
+            raise ConversionError(f"input {index} is missing")
+        return self.as_tensor(value)
+
+    def as_tensor(self, value: Value) -> relax.Expr:
+        """A value as a Relax expression."""
+        if isinstance(value, np.ndarray):
+            if value.dtype.kind in "OSU":
+                raise ConversionError("tensors of strings can't be compiled")
+            return self._shared_constant(value)
+        if isinstance(value, ShapeValue):
+            return self.emit(materialize(self.builder, value))
+        if isinstance(value, list):
+            raise ConversionError("a sequence where a tensor is expected")
+        return value
+
+    def _shared_constant(self, array: np.ndarray) -> relax.Expr:
+        """The Relax constant of an array; a weight that several nodes use is one constant."""
+        if id(array) not in self._constants:
+            # The array is kept, so that its id stays its own.
+            self._constants[id(array)] = (array, relax.const(array))
+        return self._constants[id(array)][1]
+
+    def tensors(self) -> list[relax.Expr]:
+        """All inputs as Relax expressions."""
+        return [self.tensor(index) for index in range(len(self.inputs))]
+
+    def constant(self, index: int, default: Any = _REQUIRED) -> Any:
+        """Input ``index`` as a NumPy array.
+
+        Raises:
+            ConversionError: It is known only when the model runs.
+        """
+        value = self.inputs[index] if self.has(index) else default
+        if value is _REQUIRED:
+            raise ConversionError(f"input {index} is missing")
+        if value is default or isinstance(value, np.ndarray):
+            return value
+        raise ConversionError(f"{self._input_label(index)} must be a constant, but is computed when the model runs")
+
+    def sizes(self, index: int) -> list[Size]:
+        """Input ``index``, a vector of integers, as numbers and expressions in the inputs' symbols.
+
+        Raises:
+            ConversionError: It is known only when the model runs.
+        """
+        value = self.inputs[index] if self.has(index) else None
+        if isinstance(value, ShapeValue):
+            return [simplify(size) for size in value.values.reshape(-1)]
+        if isinstance(value, np.ndarray):
+            return [int(size) for size in value.reshape(-1)]
+        raise ConversionError(
+            f"{self._input_label(index)} must follow from constants and input shapes, "
+            "but is computed from data when the model runs"
+        )
+
+    def _input_label(self, index: int) -> str:
+        return f"input {index}"
+
+    # Attributes
+
+    def attribute(self, name: str, default: Any = _REQUIRED) -> Any:
+        """Value of the attribute ``name``.
+
+        Raises:
+            ConversionError: It is missing and has no default.
+        """
+        value = self.attributes.get(name, default)
+        if value is _REQUIRED:
+            raise ConversionError(f'attribute "{name}" is missing')
+        return value
+
+    def wants(self, output: int) -> bool:
+        """Whether anything may use output ``output``."""
+        return output < len(self.output_names) and bool(self.output_names[output])
+
+    # Results
+
+    def emit(self, expr: relax.Expr) -> relax.Expr:
+        """Binds an inner expression, so that its type is known, to a variable ``<node>/1``, ``<node>/2``..."""
+        if isinstance(expr, relax.Var | tvm.ir.GenericConst):
+            return expr
+        expr = self.flatten(expr)
+        self._emitted += 1
+        return self.builder.emit(expr, f"{self.name}/{self._emitted}")
+
+    def emit_te(self, compute: Callable[..., Any], *arguments: Any, name: str | None = None) -> relax.Expr:
+        """Binds a kernel written as tensor expressions; ``name`` is the kernel's name."""
+        return self.emit(self.call_te(compute, *arguments, name=name))
+
+    def call_te(self, compute: Callable[..., Any], *arguments: Any, name: str | None = None) -> relax.Expr:
+        """A call of a kernel written as tensor expressions, not bound yet."""
+        arguments = tuple(self.flatten_argument(a) if isinstance(a, relax.Expr) else a for a in arguments)
+        return self.builder.call_te(compute, *arguments, primfunc_name_hint=name or self.op.lower())
+
+    def flatten(self, expr: relax.Expr) -> relax.Expr:
+        """Binds the calls inside of ``expr`` to inner variables, so that TVM has no reason to invent names."""
+        if isinstance(expr, relax.TupleGetItem):
+            return relax.TupleGetItem(self.flatten_argument(expr.tuple_value), expr.index)
+        if isinstance(expr, relax.Tuple):
+            return relax.Tuple([self.flatten_argument(field) for field in expr.fields])
+        if not isinstance(expr, relax.Call):
+            return expr
+        arguments = [self.flatten_argument(argument) for argument in expr.args]
+        if all(new is old for new, old in zip(arguments, expr.args, strict=True)):
+            return expr
+        return relax.Call(expr.op, arguments, expr.attrs, expr.ty_args, expr.span)
+
+    def flatten_argument(self, argument: relax.Expr) -> relax.Expr:
+        """An argument in the form that Relax wants: a variable, a constant, or a tuple of those."""
+        if isinstance(argument, relax.Tuple):
+            fields = [self.flatten_argument(field) for field in argument.fields]
+            changed = any(new is not old for new, old in zip(fields, argument.fields, strict=True))
+            return relax.Tuple(fields) if changed else argument
+        if isinstance(argument, relax.TupleGetItem) or _is_tensor_call(argument):
+            return self.emit(argument)
+        return argument
+
+
+def _is_tensor_call(expr: relax.Expr) -> bool:
+    """Whether ``expr`` computes a tensor; integer expressions in symbols are calls too, and stay where they are."""
+    return isinstance(expr, relax.Call) and getattr(expr.op, "name", "").startswith("relax.")
+
+
+def shape_of(expr: relax.Expr) -> list[Size]:
+    """Dimensions of a bound expression: numbers where they are known, else expressions in symbols.
+
+    Raises:
+        ConversionError: Relax could not infer the shape.
+    """
+    shape = expr.ty.shape
+    if shape is None:
+        raise ConversionError("the shape of an input is not known")
+    return [int(dim) if isinstance(dim, tirx.IntImm) else dim for dim in shape.values]
+
+
+def rank_of(expr: relax.Expr) -> int:
+    """Number of dimensions of a bound expression."""
+    return len(shape_of(expr))
+
+
+def dtype_of(expr: relax.Expr) -> str:
+    """Element type of a bound expression, as NumPy names it."""
+    return str(expr.ty.dtype.dtype)

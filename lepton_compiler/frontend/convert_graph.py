@@ -1,0 +1,304 @@
+"""Walks the ONNX graph in order and turns every node into Relax bindings that carry its name.
+
+For each node the first of these that applies is taken: computed now, because its inputs are known; a converter of
+``operators/``; TVM's converter; the function body that the model or ONNX defines for it. A node that none of them can
+handle is noted and the walk goes on, so that one run finds everything that a model needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_dtypes  # noqa: F401 - registers bfloat16 and float8 with NumPy, which ONNX tensors may have
+import numpy as np
+import onnx
+import tvm
+from tvm import relax, topi
+
+from lepton_compiler.frontend import fold_constants, function_bodies, shape_operators, tvm_converters
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, Value
+from lepton_compiler.frontend.load_model import LoadedModel
+from lepton_compiler.frontend.operator_census import CONTROL_FLOW, canonical_domain, node_name, why_unsupported
+from lepton_compiler.frontend.operators.registry import find_converter
+from lepton_compiler.frontend.shape_values import ShapeValue
+from lepton_compiler.frontend.unsupported import Refusal
+
+
+class _Unavailable:
+    """Stands for the output of a node that was refused; what uses it is not looked at."""
+
+
+_UNAVAILABLE = _Unavailable()
+
+
+@dataclass
+class _Scope:
+    """Names and operator versions that hold in a graph, a subgraph or a function body.
+
+    Attributes:
+        values: Values by ONNX name.
+        opsets: Operator set versions by domain.
+        prefix: What inner nodes' names start with.
+        final_names: Node names that the bindings of certain outputs must carry instead of their own.
+        outer: The scope around a subgraph; a function body has none.
+    """
+
+    values: dict[str, Any]
+    opsets: Mapping[str, int]
+    prefix: str = ""
+    final_names: Mapping[str, str] = field(default_factory=dict)
+    outer: _Scope | None = None
+
+    def lookup(self, name: str) -> Any:
+        """The value of ``name`` here or in the scopes around."""
+        scope: _Scope | None = self
+        while scope is not None:
+            if name in scope.values:
+                return scope.values[name]
+            scope = scope.outer
+        raise ConversionError(f'the tensor "{name}" is used before anything computes it')
+
+    def name_of(self, node: onnx.NodeProto) -> str:
+        """The name for the node's binding."""
+        for output in node.output:
+            if output in self.final_names:
+                return self.final_names[output]
+        return self.prefix + node_name(node)
+
+
+@dataclass(frozen=True)
+class _LazyTensor:
+    """An initializer that nothing has asked for yet; big ones are read once, when they are used."""
+
+    proto: onnx.TensorProto
+
+
+class GraphConverter:
+    """Converts one model.
+
+    Attributes:
+        refusals: The nodes that could not be converted.
+    """
+
+    def __init__(self, model: LoadedModel, builder: relax.BlockBuilder) -> None:
+        self.refusals: list[Refusal] = []
+        self._model = model
+        self._builder = builder
+        self._functions = function_bodies.local_functions(model.proto)
+        self._constants: dict[int, tuple[np.ndarray, relax.Expr]] = {}
+
+    def convert(self, inputs: Mapping[str, relax.Var]) -> list[relax.Expr]:
+        """Emits the whole graph.
+
+        Args:
+            inputs: The function's parameters, by ONNX name.
+
+        Returns:
+            One expression per graph output; meaningless when ``refusals`` is not empty.
+        """
+        graph = self._model.proto.graph
+        scope = _Scope({**self._initializers(graph), **inputs}, self._model.opsets)
+        self._walk(graph.node, scope)
+        if self.refusals:
+            return []
+        return self._outputs([output.name for output in graph.output], scope, inputs)
+
+    def _outputs(self, names: Sequence[str], scope: _Scope, inputs: Mapping[str, relax.Var]) -> list[relax.Expr]:
+        """Graph outputs; one that is an input, a constant or comes twice is copied into a tensor of its own."""
+        taken: list[relax.Expr] = list(inputs.values())
+        outputs = []
+        for name in names:
+            value = self._read(name, scope)
+            if not isinstance(value, relax.Expr):
+                value = self._conversion("Identity", name, 1, [value], {}, [name]).tensor(0)
+            if isinstance(value, tvm.ir.GenericConst) or any(value.same_as(other) for other in taken):
+                copy = self._builder.call_te(topi.identity, value, primfunc_name_hint="copy")
+                value = self._builder.emit(copy, name)
+            taken.append(value)
+            outputs.append(value)
+        return outputs
+
+    def _initializers(self, graph: onnx.GraphProto) -> dict[str, Any]:
+        values: dict[str, Any] = {tensor.name: _LazyTensor(tensor) for tensor in graph.initializer}
+        for sparse in graph.sparse_initializer:
+            values[sparse.values.name] = _densify(sparse)
+        return values
+
+    def _walk(self, nodes: Sequence[onnx.NodeProto], scope: _Scope) -> None:
+        for node in nodes:
+            try:
+                results = self._convert_node(node, scope)
+            except ConversionError as error:
+                self.refusals.append(Refusal(_operator_label(node), scope.name_of(node), str(error)))
+                results = [_UNAVAILABLE] * len(node.output)
+            for name, value in zip(node.output, results, strict=False):
+                if name:
+                    scope.values[name] = value
+
+    def _read(self, name: str, scope: _Scope) -> Any:
+        """The value of a name; constants that converters have used are Relax constants only once."""
+        value = scope.lookup(name)
+        if isinstance(value, _LazyTensor):
+            value = self._model.read_tensor(value.proto)
+            owner: _Scope | None = scope
+            while owner is not None and name not in owner.values:
+                owner = owner.outer
+            if owner is not None:
+                owner.values[name] = value
+        return value
+
+    def _convert_node(self, node: onnx.NodeProto, scope: _Scope) -> Sequence[Any]:
+        inputs = [self._read(name, scope) if name else None for name in node.input]
+        if any(isinstance(value, _Unavailable) for value in inputs):
+            return [_UNAVAILABLE] * len(node.output)
+        domain = canonical_domain(node.domain)
+        function = self._functions.get(function_bodies.function_key(node))
+        if function is not None:
+            return self._call_function(node, function, inputs, scope)
+        if domain == "" and node.op_type in CONTROL_FLOW:
+            return self._convert_if(node, inputs, scope)
+        version = scope.opsets.get(domain, 1)
+        known = self._compute_now(node, domain, version, inputs)
+        if known is not None:
+            return known
+        return self._convert_operator(node, domain, version, inputs, scope)
+
+    def _compute_now(
+        self, node: onnx.NodeProto, domain: str, version: int, inputs: Sequence[Any]
+    ) -> Sequence[Any] | None:
+        if domain != "":
+            return None
+        symbolic = any(isinstance(value, ShapeValue) for value in inputs)
+        if symbolic or node.op_type in ("Shape", "Size"):
+            return shape_operators.evaluate(node.op_type, inputs, _attributes(node), len(node.output))
+        if all(value is None or isinstance(value, np.ndarray | list) for value in inputs):
+            return fold_constants.fold_node(node, inputs, version)
+        return None
+
+    def _convert_operator(
+        self, node: onnx.NodeProto, domain: str, version: int, inputs: Sequence[Any], scope: _Scope
+    ) -> Sequence[Any]:
+        name = scope.name_of(node)
+        conversion = self._conversion(node.op_type, name, version, inputs, _attributes(node), node.output)
+        converter = find_converter(domain, node.op_type, version)
+        if converter is not None:
+            return self._bind(conversion, converter(conversion))
+        if tvm_converters.is_available(domain, node.op_type):
+            return self._bind(conversion, tvm_converters.convert(conversion, node))
+        body = function_bodies.schema_function(node, version, [_type_of(value) for value in inputs])
+        if body is not None:
+            return self._call_function(node, body, inputs, scope)
+        raise ConversionError(why_unsupported(node, scope.opsets) or "ONNX defines no body for these types")
+
+    def _conversion(
+        self, op: str, name: str, version: int, inputs: Sequence[Any], attributes: dict[str, Any], outputs: Sequence[str]
+    ) -> Conversion:
+        return Conversion(self._builder, op, name, version, inputs, attributes, outputs, self._constants)
+
+    def _bind(self, conversion: Conversion, result: Any) -> list[Any]:
+        """Binds what a converter gave back; the last binding of the node carries its plain name."""
+        if isinstance(result, list | tuple | relax.Tuple):
+            results = list(result.fields) if isinstance(result, relax.Tuple) else list(result)
+            return [self._bind_one(conversion, value, i) for i, value in enumerate(results)]
+        bound = self._bind_one(conversion, result, 0)
+        if not isinstance(bound, relax.Expr) or not isinstance(bound.ty, relax.TupleType):
+            return [bound]
+        fields = range(min(len(bound.ty.fields), len(conversion.output_names)))
+        return [conversion.emit(relax.TupleGetItem(bound, i)) for i in fields]
+
+    def _bind_one(self, conversion: Conversion, value: Any, index: int) -> Any:
+        if not isinstance(value, relax.Expr) or isinstance(value, relax.Var | tvm.ir.GenericConst):
+            return value
+        value = conversion.flatten(value)
+        name = conversion.name if index == 0 else f"{conversion.name}/out{index}"
+        bound = self._builder.emit(value, name)
+        if isinstance(bound.ty, relax.TensorType) and bound.ty.shape is None:
+            raise ConversionError(_unknown_shape(conversion))
+        return bound
+
+    def _call_function(
+        self, node: onnx.NodeProto, function: onnx.FunctionProto, inputs: Sequence[Any], scope: _Scope
+    ) -> list[Any]:
+        name = scope.name_of(node)
+        bound = function_bodies.attribute_bindings(node, function)
+        values = dict(zip(function.input, [*inputs, *[None] * (len(function.input) - len(inputs))], strict=False))
+        opsets = {canonical_domain(entry.domain): entry.version for entry in function.opset_import} or scope.opsets
+        finals = {function.output[0]: name} if function.output else {}
+        inner = _Scope(dict(values), opsets, f"{name}/", finals)
+        before = len(self.refusals)
+        self._walk([function_bodies.bind_attributes(n, bound) for n in function.node], inner)
+        if len(self.refusals) > before:
+            return [_UNAVAILABLE] * len(node.output)
+        return [self._read(output, inner) for output in function.output][: len(node.output)]
+
+    def _convert_if(self, node: onnx.NodeProto, inputs: Sequence[Any], scope: _Scope) -> list[Any]:
+        condition = inputs[0]
+        if not isinstance(condition, np.ndarray):
+            raise ConversionError("its condition is known only at run time, and run-time control flow can't be compiled")
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        branch = attributes["then_branch" if condition.reshape(-1)[0] else "else_branch"].g
+        name = scope.name_of(node)
+        finals = {branch.output[0].name: name} if branch.output else {}
+        inner = _Scope(self._initializers(branch), scope.opsets, f"{name}/", finals, scope)
+        before = len(self.refusals)
+        self._walk(branch.node, inner)
+        if len(self.refusals) > before:
+            return [_UNAVAILABLE] * len(node.output)
+        return [self._read(output.name, inner) for output in branch.output]
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {attribute.name: _attribute_value(attribute) for attribute in node.attribute}
+
+
+def _attribute_value(attribute: onnx.AttributeProto) -> Any:
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(value)
+    if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+        return list(value)
+    if attribute.type == onnx.AttributeProto.STRINGS:
+        return [item.decode("utf-8", "replace") for item in value]
+    return value
+
+
+def _densify(sparse: onnx.SparseTensorProto) -> np.ndarray:
+    values = onnx.numpy_helper.to_array(sparse.values)
+    indices = onnx.numpy_helper.to_array(sparse.indices)
+    dense = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        dense.reshape(-1)[indices] = values
+    else:
+        dense[tuple(indices.T)] = values
+    return dense
+
+
+def _type_of(value: Value | None) -> onnx.TypeProto | None:
+    """The ONNX type of a value, for function bodies that depend on it."""
+    if value is None or isinstance(value, list):
+        return None
+    if isinstance(value, np.ndarray):
+        dtype, shape = value.dtype, list(value.shape)
+    elif isinstance(value, ShapeValue):
+        dtype, shape = np.dtype(value.dtype), list(value.values.shape)
+    else:
+        dtype = np.dtype(str(value.ty.dtype.dtype))
+        shape = [int(dim) if isinstance(dim, tvm.tirx.IntImm) else str(dim) for dim in value.ty.shape.values]
+    return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(dtype), shape)
+
+
+def _operator_label(node: onnx.NodeProto) -> str:
+    domain = canonical_domain(node.domain)
+    return f"{domain}.{node.op_type}" if domain else node.op_type
+
+
+def _unknown_shape(conversion: Conversion) -> str:
+    shapes = [str(list(value.ty.shape.values)) for value in conversion.inputs if isinstance(value, relax.Expr)]
+    return (
+        f"the shape of its result does not follow from its inputs' shapes ({', '.join(shapes)}); where two symbols "
+        "always mean the same size, give them one name with --input-shapes"
+    )

@@ -1,0 +1,81 @@
+"""MatMul, Gemm, and their com.microsoft relatives FusedMatMul and FusedGemm."""
+
+from __future__ import annotations
+
+import numpy as np
+from tvm import relax
+
+from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of
+from lepton_compiler.frontend.operators.activation_functions import apply_activation, scalar
+from lepton_compiler.frontend.operators.registry import converter
+
+
+@converter("MatMul")
+def matmul(conversion: Conversion) -> relax.Expr:
+    """``a @ b`` with NumPy's broadcasting."""
+    return relax.op.matmul(conversion.tensor(0), conversion.tensor(1))
+
+
+@converter("Gemm")
+def gemm(conversion: Conversion) -> relax.Expr:
+    """``alpha * a' @ b' + beta * c``, each of a and b transposed on request."""
+    a = _matrix(conversion, 0, bool(conversion.attribute("transA", 0)))
+    b = _matrix(conversion, 1, bool(conversion.attribute("transB", 0)))
+    alpha, beta = conversion.attribute("alpha", 1.0), conversion.attribute("beta", 1.0)
+    result = relax.op.matmul(a, b)
+    if alpha != 1.0:
+        result = relax.op.multiply(result, scalar(alpha, a))
+    if not conversion.has(2) or beta == 0.0:
+        return result
+    return relax.op.add(result, _scaled(conversion, 2, beta))
+
+
+@converter("FusedGemm", domain="com.microsoft")
+def fused_gemm(conversion: Conversion) -> relax.Expr:
+    """Gemm with an activation."""
+    result = conversion.emit(gemm(conversion))
+    parameters = [conversion.attribute(f"activation_{name}") for name in ("alpha", "beta", "gamma")
+                  if f"activation_{name}" in conversion.attributes]  # fmt: skip
+    return apply_activation(conversion.attribute("activation"), result, parameters)
+
+
+@converter("FusedMatMul", "TransposeMatMul", domain="com.microsoft")
+def fused_matmul(conversion: Conversion) -> relax.Expr:
+    """``alpha * a' @ b'``; ``transBatchA`` moves the first axis in front of the last."""
+    a = _stack(conversion, 0, "A")
+    b = _stack(conversion, 1, "B")
+    result = relax.op.matmul(a, b)
+    alpha = conversion.attribute("alpha", 1.0)
+    return result if alpha == 1.0 else relax.op.multiply(result, scalar(alpha, a))
+
+
+def _matrix(conversion: Conversion, index: int, transposed: bool) -> relax.Expr:
+    """Input ``index``; a constant is transposed here, so that no kernel does it at run time."""
+    if not transposed:
+        return conversion.tensor(index)
+    value = conversion.inputs[index]
+    if isinstance(value, np.ndarray):
+        return relax.const(np.ascontiguousarray(value.T))
+    return relax.op.permute_dims(conversion.tensor(index), [1, 0])
+
+
+def _scaled(conversion: Conversion, index: int, factor: float) -> relax.Expr:
+    value = conversion.inputs[index]
+    if factor == 1.0:
+        return conversion.tensor(index)
+    if isinstance(value, np.ndarray):
+        return relax.const((value * np.asarray(factor, value.dtype)).astype(value.dtype))
+    tensor = conversion.tensor(index)
+    return relax.op.multiply(tensor, relax.const(factor, dtype_of(tensor)))
+
+
+def _stack(conversion: Conversion, index: int, letter: str) -> relax.Expr:
+    tensor = conversion.tensor(index)
+    axes = list(range(rank_of(tensor)))
+    if len(axes) < 2:
+        return tensor
+    if conversion.attribute(f"transBatch{letter}", 0):
+        axes = [*axes[1:-1], axes[0], axes[-1]]
+    if conversion.attribute(f"trans{letter}", 0):
+        axes[-2:] = axes[:-3:-1]
+    return tensor if axes == sorted(axes) else relax.op.permute_dims(tensor, axes)

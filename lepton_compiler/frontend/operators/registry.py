@@ -1,0 +1,60 @@
+"""The open table of converters: which function imports which ONNX operator, by domain, name and version."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from lepton_compiler.frontend import operators
+from lepton_compiler.frontend.conversion import Conversion, Value
+
+Result: TypeAlias = "Value | Sequence[Value | None]"
+"""One value, or one for each output."""
+Converter: TypeAlias = Callable[[Conversion], Result]
+
+_TABLE: dict[tuple[str, str], dict[int, Converter]] = {}
+
+
+def converter(*names: str, domain: str = "", since: int = 1) -> Callable[[Converter], Converter]:
+    """Registers a converter for one or more operators of a domain, from version ``since`` of its operator set on.
+
+    An operator may have several converters; the one with the highest ``since`` that is not above the model's version
+    is taken. Registering the same operator and version again is a mistake and raises ``ValueError``.
+    """
+
+    def register(function: Converter) -> Converter:
+        for name in names:
+            versions = _TABLE.setdefault((_canonical(domain), name), {})
+            if since in versions:
+                raise ValueError(f"operator {name} of domain {domain!r} has two converters since version {since}")
+            versions[since] = function
+        return function
+
+    return register
+
+
+def find_converter(domain: str, name: str, version: int) -> Converter | None:
+    """The converter of an operator at a version of its operator set, None where there is none."""
+    _load_all()
+    versions = _TABLE.get((_canonical(domain), name), {})
+    fitting = [since for since in versions if since <= version]
+    return versions[max(fitting)] if fitting else None
+
+
+def registered_operators() -> list[tuple[str, str, int]]:
+    """Domain, name and first version of every converter, sorted."""
+    _load_all()
+    return sorted((domain, name, since) for (domain, name), versions in _TABLE.items() for since in versions)
+
+
+def _canonical(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+@functools.cache
+def _load_all() -> None:
+    for module in pkgutil.iter_modules(operators.__path__):
+        importlib.import_module(f"{operators.__name__}.{module.name}")
