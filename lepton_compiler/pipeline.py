@@ -10,6 +10,9 @@ from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.core.pass_base import Pass
 from lepton_compiler.core.pass_manager import StagePlan
 from lepton_compiler.core.program import Stage
+from lepton_compiler.passes.canonicalize.decompose_batch_norm import DecomposeBatchNorm
+from lepton_compiler.passes.canonicalize.eliminate_identity import EliminateIdentity
+from lepton_compiler.passes.canonicalize.fold_batch_norm import FoldBatchNorm
 from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
 from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
 from lepton_compiler.passes.lowering.schedule_functions import ScheduleFunctions
@@ -23,7 +26,15 @@ def build_pipeline(options: CompileOptions, target: TargetSpec) -> tuple[StagePl
         UserError: A disabled pass does not exist, or later stages can't do without it.
     """
     plans = (
-        StagePlan(Stage.CANONICAL, ()),
+        StagePlan(
+            Stage.CANONICAL,
+            (
+                EliminateIdentity(),
+                # What is not folded into a convolution is decomposed, so that no BatchNorm is left.
+                FoldBatchNorm(),
+                DecomposeBatchNorm(),
+            ),
+        ),
         StagePlan(
             Stage.FUSED,
             (

@@ -144,7 +144,7 @@ def to_text(size: Size) -> str:
         return str(size)
     parts = [to_text(size.a), to_text(size.b)]
     if template[0] == "{":
-        parts = [f"({part})" if " " in part and "(" != part[0] else part for part in parts]
+        parts = [f"({part})" if " " in part and part[0] != "(" else part for part in parts]
     return template.format(*parts)
 
 

@@ -25,7 +25,7 @@ from lepton_compiler.build.execution_plan import (
     size_bytes,
 )
 from lepton_compiler.build.plan_memory import SlotLayout, StaticLayout
-from lepton_compiler.core.manifest import DIGEST_SECTION, MANIFEST_SECTION, Manifest, TensorEntry
+from lepton_compiler.core.manifest import MANIFEST_SECTION, Manifest, TensorEntry
 
 MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE = "weights.bin"
@@ -95,8 +95,7 @@ class ExecutorSource:
         yield f"""\
 __attribute__((section("{MANIFEST_SECTION}"), used, aligned(64))) static const uint8_t manifest[] = {{
 #embed "{MANIFEST_FILE}"
-  , 0}};
-__attribute__((section("{DIGEST_SECTION}"), used, aligned(64))) static const unsigned char digest[32] = {{0}};
+}};
 """
         if self.external_weights is None:
             yield f"""\
@@ -238,7 +237,7 @@ const lepton_model lepton_generated_model = {{
   .runtime_abi = LEPTON_RUNTIME_ABI,
   .model_name = {_c_string(manifest.model.name)},
   .manifest = manifest,
-  .manifest_bytes = sizeof manifest - 1,
+  .manifest_bytes = sizeof manifest,
   .cpu_features = cpu_features,
   .input_count = {len(manifest.inputs)},
   .output_count = {len(manifest.outputs)},
@@ -298,6 +297,6 @@ def _string_table(name: str, strings: Sequence[str | None]) -> str:
 
 
 def _c_string(text: str) -> str:
-    """A C string literal with the UTF-8 bytes of ``text``; octal escapes end after three digits, hexadecimal ones don't."""
+    """A C string literal of the UTF-8 bytes; escapes are octal, which end after three digits as hexadecimal ones don't."""
     plain = set(range(0x20, 0x7F)) - set(b'"\\?')
     return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'

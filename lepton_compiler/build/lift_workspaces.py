@@ -16,7 +16,6 @@ from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
 from lepton_compiler.build.dim_expressions import Size, substitute
-from lepton_compiler.core.errors import InternalError
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ LINK_FLAGS = (
     "-Wl,--build-id=none",
     "-Wl,--as-needed",
     "-Wl,-Bsymbolic",
+    "-Wl,--no-undefined",
     "-Wl,-z,noexecstack",
     "-Wl,-z,relro",
     "-Wl,-z,now",

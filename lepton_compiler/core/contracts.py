@@ -8,6 +8,7 @@ import tvm
 from tvm import relax
 
 from lepton_compiler.core.errors import InternalError
+from lepton_compiler.core.lone_operators import lone_operators
 from lepton_compiler.core.program import Stage
 
 _FOLDED_IN_CANONICAL = {"relax.nn.batch_norm": "a BatchNorm is left"}
@@ -45,6 +46,12 @@ def _check_canonical(module: tvm.IRModule) -> Iterator[str]:
             yield f"node {binding.var.name}: {problem}"
 
 
+def _check_fused(module: tvm.IRModule) -> Iterator[str]:
+    for lone in lone_operators(module):
+        if lone.reason is None:
+            yield f"node {lone.node} could run in the kernel of {lone.anchor} but was not fused"
+
+
 def _check_lowered(module: tvm.IRModule) -> Iterator[str]:
     allowed = {"relax.call_tir", "relax.reshape"}
     for binding in bindings(module):
@@ -64,6 +71,7 @@ def _check_scheduled(module: tvm.IRModule) -> Iterator[str]:
 _CHECKS: dict[Stage, Callable[[tvm.IRModule], Iterator[str]]] = {
     Stage.IMPORTED: _check_imported,
     Stage.CANONICAL: _check_canonical,
+    Stage.FUSED: _check_fused,
     Stage.LOWERED: _check_lowered,
     Stage.SCHEDULED: _check_scheduled,
 }

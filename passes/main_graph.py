@@ -1,0 +1,258 @@
+"""MainGraph: ``main`` taken apart binding by binding and put together again under the same node names.
+
+A pass walks ``nodes()`` in order. The arguments of a node are already those of the new function, so that a rule sees
+what earlier rules made of its inputs. ``rewrite_main`` is that walk for passes which look at one node at a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import tvm
+import tvm_ffi
+from tvm import relax
+from tvm.ir import GenericConst
+
+from lepton_compiler.core.contracts import operator_name
+from lepton_compiler.core.errors import InternalError
+from lepton_compiler.core.pass_base import PassResult
+from lepton_compiler.core.program import Decline, Rewrite
+
+
+@dataclass(frozen=True)
+class Node:
+    """One binding of the old function: its variable, and its value with the new function's arguments."""
+
+    var: relax.Var
+    value: relax.Expr
+
+    @property
+    def name(self) -> str:
+        """The ONNX node's name."""
+        return self.var.name
+
+    @property
+    def operator(self) -> str | None:
+        """``"relax.nn.relu"`` for a call of that operator, None for anything else."""
+        return operator_name(self.value)
+
+    @property
+    def args(self) -> tuple[relax.Expr, ...]:
+        """Arguments of the call; empty for anything else."""
+        return tuple(self.value.args) if isinstance(self.value, relax.Call) else ()
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What a rule puts in a node's place.
+
+    Attributes:
+        value: A new call, or a variable or constant that stands for the node from here on.
+        what: What was done, in one sentence.
+        name: Name of the new binding, the node's own unless given.
+    """
+
+    value: relax.Expr
+    what: str
+    name: str | None = None
+
+
+class MainGraph:
+    """The new ``main`` while it is being written, next to the old one.
+
+    Args:
+        module: A module whose ``main`` is a straight sequence of bindings.
+    """
+
+    def __init__(self, module: tvm.IRModule) -> None:
+        self._module = module
+        self._function: relax.Function = module["main"]
+        self._builder = relax.BlockBuilder(module)
+        self._new_of_old: dict[relax.Var, relax.Expr] = {}
+        self._emitted: list[relax.Binding] = []
+        self._definitions: dict[relax.Var, relax.Expr] = {}
+        self._old_readers = Counter[relax.Var]()
+        self._readers = Counter[relax.Var]()
+        self._count_readers()
+
+    def nodes(self) -> Iterator[Node]:
+        """Every binding of the old function in order, except aliases and tuples, which are resolved on the way."""
+        for binding in self._old_bindings():
+            value = self._substitute(binding.value)
+            if isinstance(binding, relax.MatchCast):
+                self._cast(binding, value)
+            elif isinstance(value, relax.Var | relax.Tuple | GenericConst | relax.ShapeExpr):
+                self._map(binding.var, value)
+            else:
+                yield Node(binding.var, value)
+
+    def keep(self, node: Node) -> relax.Var:
+        """Takes the node over as it is, with its new arguments."""
+        return self._take(node, self.emit(node.name, node.value, node.var.ty))
+
+    def replace(self, node: Node, replacement: Replacement) -> relax.Expr:
+        """Puts ``replacement`` in the node's place.
+
+        Raises:
+            InternalError: The replacement is of another dtype or shape.
+        """
+        value = replacement.value
+        if isinstance(value, relax.Call | relax.TupleGetItem):
+            value = self.emit(replacement.name or node.name, value)
+        if not same_type(value.ty, node.var.ty):
+            raise InternalError(f"node {node.name} is of type {node.var.ty}, its replacement of type {value.ty}")
+        return self._take(node, value)
+
+    def emit(self, name: str, value: relax.Expr, ty: relax.Type | None = None) -> relax.Var:
+        """Adds a binding to the new function and returns its variable."""
+        value = self._builder.normalize(value)
+        var = relax.DataflowVar(name, value.ty if ty is None else ty)
+        self._emitted.append(relax.VarBinding(var, value))
+        self._definitions[var] = value
+        return var
+
+    def definition(self, expr: relax.Expr) -> relax.Expr | None:
+        """The value that a variable of the new function is bound to; None for inputs, constants and the rest."""
+        return self._definitions.get(expr) if isinstance(expr, relax.Var) else None
+
+    def readers(self, expr: relax.Expr) -> int:
+        """How often the old function reads what the new variable ``expr`` stands for; a model output counts once."""
+        return self._readers[expr] if isinstance(expr, relax.Var) else 0
+
+    def finish(self) -> tvm.IRModule:
+        """The module with the new ``main``: one dataflow block, without bindings that no output needs."""
+        output = self._substitute(self._function.body.body)
+        outputs = {var: relax.Var(var.name, var.ty) for var in _variables(output) if var in self._definitions}
+        bindings = [_rebind(binding, outputs) for binding in self._live(output)]
+        body = relax.SeqExpr([relax.DataflowBlock(bindings)] if bindings else [], substitute(output, outputs))
+        old = self._function
+        function = relax.Function(old.params, body, old.ret_ty, old.is_pure, old.attrs)
+        self._builder.update_func(self._module.get_global_var("main"), function)
+        # Types of the rebuilt calls and of the body are filled in here.
+        return relax.transform.Normalize()(self._builder.get())
+
+    def _old_bindings(self) -> Iterator[relax.Binding]:
+        for block in self._function.body.blocks:
+            yield from block.bindings
+
+    def _count_readers(self) -> None:
+        for binding in self._old_bindings():
+            self._old_readers.update(_variables(binding.value))
+        self._old_readers.update(_variables(self._function.body.body))
+        for param in self._function.params:
+            self._readers[param] = self._old_readers[param]
+
+    def _substitute(self, expr: relax.Expr) -> relax.Expr:
+        return substitute(expr, self._new_of_old)
+
+    def _map(self, old: relax.Var, new: relax.Expr) -> None:
+        self._new_of_old[old] = new
+        for var in _variables(new):
+            self._readers[var] += self._old_readers[old]
+
+    def _take(self, node: Node, new: relax.Expr) -> relax.Expr:
+        self._map(node.var, new)
+        return new
+
+    def _cast(self, binding: relax.MatchCast, value: relax.Expr) -> None:
+        var = relax.DataflowVar(binding.var.name, binding.var.ty)
+        self._emitted.append(relax.MatchCast(var, value, binding.ty))
+        self._definitions[var] = value
+        self._map(binding.var, var)
+
+    def _live(self, output: relax.Expr) -> list[relax.Binding]:
+        needed = set(_variables(output))
+        live = []
+        for binding in reversed(self._emitted):
+            # A cast may define a symbolic dimension that shapes after it use.
+            if binding.var in needed or isinstance(binding, relax.MatchCast):
+                needed.update(_variables(binding.value))
+                live.append(binding)
+        return live[::-1]
+
+
+def rewrite_main(module: tvm.IRModule, rule: Callable[[MainGraph, Node], Replacement | Decline | None]) -> PassResult:
+    """Applies ``rule`` to every node of ``main`` once, in order, and records what it did or declined."""
+    graph = MainGraph(module)
+    rewrites: list[Rewrite] = []
+    declines: list[Decline] = []
+    for node in graph.nodes():
+        outcome = rule(graph, node)
+        if isinstance(outcome, Replacement):
+            graph.replace(node, outcome)
+            rewrites.append(Rewrite(node.name, outcome.what))
+            continue
+        if isinstance(outcome, Decline):
+            declines.append(outcome)
+        graph.keep(node)
+    return PassResult(graph.finish(), tuple(rewrites), tuple(declines))
+
+
+def join_names(*names: str) -> str:
+    """``conv1+bn1+relu1``: the parts of all names in order, each once."""
+    return "+".join(dict.fromkeys(part for name in names for part in name.split("+")))
+
+
+def same_type(left: relax.Type, right: relax.Type) -> bool:
+    """Whether two types are equal, dimensions compared as arithmetic: ``n * 2`` is ``2 * n``."""
+    if tvm_ffi.structural_equal(left, right):
+        return True
+    if not (isinstance(left, relax.TensorType) and isinstance(right, relax.TensorType)):
+        return False
+    return left.dtype == right.dtype and same_shape(left.shape, right.shape)
+
+
+def same_shape(left: relax.Expr | None, right: relax.Expr | None) -> bool:
+    """Whether two known shapes are provably equal."""
+    if left is None or right is None or len(left.values) != len(right.values):
+        return False
+    analyzer = tvm.arith.Analyzer()
+    return all(analyzer.can_prove_equal(a, b) for a, b in zip(left.values, right.values, strict=True))
+
+
+def substitute(expr: relax.Expr, new_of_old: dict[relax.Var, relax.Expr]) -> relax.Expr:
+    """``expr`` with variables replaced; items taken out of a known tuple become the item.
+
+    Raises:
+        InternalError: The expression is control flow, which no import makes.
+    """
+    if isinstance(expr, relax.Var):
+        return new_of_old.get(expr, expr)
+    if isinstance(expr, relax.Call):
+        args = [substitute(arg, new_of_old) for arg in expr.args]
+        changed = any(not new.same_as(old) for new, old in zip(args, expr.args, strict=True))
+        return relax.Call(expr.op, args, expr.attrs, expr.ty_args, expr.span) if changed else expr
+    if isinstance(expr, relax.Tuple):
+        return relax.Tuple([substitute(field, new_of_old) for field in expr.fields])
+    if isinstance(expr, relax.TupleGetItem):
+        source = substitute(expr.tuple_value, new_of_old)
+        return source.fields[expr.index] if isinstance(source, relax.Tuple) else relax.TupleGetItem(source, expr.index)
+    if isinstance(expr, relax.If | relax.SeqExpr | relax.Function):
+        raise InternalError(f"control flow inside of main can't be rewritten: {expr}")
+    return expr
+
+
+def _rebind(binding: relax.Binding, new_of_old: dict[relax.Var, relax.Var]) -> relax.Binding:
+    var = new_of_old.get(binding.var, binding.var)
+    value = substitute(binding.value, new_of_old)
+    if value.same_as(binding.value) and var.same_as(binding.var):
+        return binding
+    if isinstance(binding, relax.MatchCast):
+        return relax.MatchCast(var, value, binding.ty)
+    return relax.VarBinding(var, value)
+
+
+def _variables(expr: relax.Expr) -> Iterator[relax.Var]:
+    """Tensor variables that ``expr`` reads, once for each time."""
+    if isinstance(expr, relax.Var):
+        yield expr
+    elif isinstance(expr, relax.Call):
+        for arg in expr.args:
+            yield from _variables(arg)
+    elif isinstance(expr, relax.Tuple):
+        for field in expr.fields:
+            yield from _variables(field)
+    elif isinstance(expr, relax.TupleGetItem):
+        yield from _variables(expr.tuple_value)

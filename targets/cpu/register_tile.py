@@ -1,0 +1,77 @@
+"""The register tile of a multiply-accumulate kernel, in closed form.
+
+A tile of ``rows`` scalars by ``vectors`` vectors keeps ``rows * vectors`` accumulators in registers. One step of the
+reduction loads ``vectors`` vectors and broadcasts ``rows`` scalars, so it takes
+
+    max(rows * vectors / fma_per_cycle, (rows + vectors) / loads_per_cycle, fma_latency)   cycles,
+
+the bounds by arithmetic, by loads, and by the chain through each accumulator (Goto and van de Geijn, "Anatomy of
+High-Performance Matrix Multiplication", 2008; Low et al., "Analytical Modeling Is Enough for High-Performance BLIS", 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lepton_compiler.targets.spec import Architecture, TargetSpec
+
+_LOADS_PER_CYCLE = 2
+_FMA_LATENCY = 4
+_CYCLES_PER_TILE = 24
+"""Clearing the accumulators, starting the loops, and storing the result."""
+_MOST_VECTORS = 4
+_TYPICAL_ROWS = 1 << 10
+"""Stands for a number of rows that is not known."""
+
+
+@dataclass(frozen=True)
+class RegisterTile:
+    """Rows (broadcast scalars) and vectors of one tile."""
+
+    rows: int
+    vectors: int
+
+
+def default_tile(spec: TargetSpec, rows: int | None, vectors: int, steps: int | None) -> RegisterTile:
+    """The tile with the fewest estimated cycles.
+
+    Args:
+        spec: Target, for registers and arithmetic rate.
+        rows: Number of rows in all, None where it is symbolic.
+        vectors: Number of vectors in all; the tile's divides it.
+        steps: Length of the reduction, None where it is symbolic.
+    """
+    candidates = [
+        RegisterTile(height, width)
+        for width in range(1, _MOST_VECTORS + 1)
+        if vectors % width == 0
+        for height in range(1, _most_accumulators(spec) + 1)
+        if _fits(spec, height, width) and height <= (rows or height)
+    ]
+    return min(candidates, key=lambda tile: (_cycles(spec, tile, rows or _TYPICAL_ROWS, vectors, steps or 64), -tile.rows))
+
+
+def _fits(spec: TargetSpec, rows: int, vectors: int) -> bool:
+    """Accumulators, one step's vectors and one broadcast scalar, all in registers."""
+    accumulators = rows * vectors
+    return accumulators <= _most_accumulators(spec) and accumulators + vectors + 1 <= spec.vector_registers
+
+
+def _most_accumulators(spec: TargetSpec) -> int:
+    """Accumulators that the register allocator keeps: on ARM, scalars wait in vector registers too."""
+    if spec.architecture is Architecture.X86_64:
+        return spec.vector_registers - 3
+    return spec.vector_registers // 2
+
+
+def _cycles(spec: TargetSpec, tile: RegisterTile, rows: int, vectors: int, steps: int) -> float:
+    whole, rest = divmod(rows, tile.rows)
+    total = whole * _tile_cycles(spec, tile.rows, tile.vectors, steps)
+    if rest:
+        total += _tile_cycles(spec, rest, tile.vectors, steps)
+    return total * (vectors // tile.vectors)
+
+
+def _tile_cycles(spec: TargetSpec, rows: int, vectors: int, steps: int) -> float:
+    step = max(rows * vectors / spec.fma_per_cycle, (rows + vectors) / _LOADS_PER_CYCLE, _FMA_LATENCY)
+    return steps * step + _CYCLES_PER_TILE
