@@ -23,10 +23,17 @@ from lepton_compiler.core.program import Decline, Rewrite
 
 @dataclass(frozen=True)
 class Node:
-    """One binding of the old function: its variable, and its value with the new function's arguments."""
+    """One binding of the old function: its variable, and its value with the new function's arguments.
+
+    Attributes:
+        var: The old variable.
+        value: The value as the new function would compute it.
+        binding: The binding as it stands in the old function.
+    """
 
     var: relax.Var
     value: relax.Expr
+    binding: relax.VarBinding
 
     @property
     def name(self) -> str:
@@ -86,11 +93,14 @@ class MainGraph:
             elif isinstance(value, relax.Var | relax.Tuple | GenericConst | relax.ShapeExpr):
                 self._map(binding.var, value)
             else:
-                yield Node(binding.var, value)
+                yield Node(binding.var, value, binding)
 
     def keep(self, node: Node) -> relax.Var:
         """Takes the node over as it is, with its new arguments."""
-        return self._take(node, self.emit(node.name, node.value, node.var.ty))
+        if node.value.same_as(node.binding.value):
+            return self._take(node, self._bind(node.binding, node.value))
+        var = relax.DataflowVar(node.name, node.var.ty)
+        return self._take(node, self._bind(relax.VarBinding(var, node.value), node.value))
 
     def replace(self, node: Node, replacement: Replacement) -> relax.Expr:
         """Puts ``replacement`` in the node's place.
@@ -105,17 +115,18 @@ class MainGraph:
             raise InternalError(f"node {node.name} is of type {node.var.ty}, its replacement of type {value.ty}")
         return self._take(node, value)
 
-    def emit(self, name: str, value: relax.Expr, ty: relax.Type | None = None) -> relax.Var:
+    def emit(self, name: str, value: relax.Expr) -> relax.Var:
         """Adds a binding to the new function and returns its variable."""
         value = self._builder.normalize(value)
-        var = relax.DataflowVar(name, value.ty if ty is None else ty)
-        self._emitted.append(relax.VarBinding(var, value))
-        self._definitions[var] = value
-        return var
+        return self._bind(relax.VarBinding(relax.DataflowVar(name, value.ty), value), value)
 
     def definition(self, expr: relax.Expr) -> relax.Expr | None:
         """The value that a variable of the new function is bound to; None for inputs, constants and the rest."""
         return self._definitions.get(expr) if isinstance(expr, relax.Var) else None
+
+    def current(self, old: relax.Var) -> relax.Expr:
+        """What stands in the new function for a variable of the old one."""
+        return self._new_of_old[old]
 
     def readers(self, expr: relax.Expr) -> int:
         """How often the old function reads what the new variable ``expr`` stands for; a model output counts once."""
@@ -124,10 +135,15 @@ class MainGraph:
     def finish(self) -> tvm.IRModule:
         """The module with the new ``main``: one dataflow block, without bindings that no output needs."""
         output = self._substitute(self._function.body.body)
-        outputs = {var: relax.Var(var.name, var.ty) for var in _variables(output) if var in self._definitions}
-        bindings = [_rebind(binding, outputs) for binding in self._live(output)]
-        body = relax.SeqExpr([relax.DataflowBlock(bindings)] if bindings else [], substitute(output, outputs))
+        outputs = set(_variables(output))
+        live = self._live(outputs)
+        # Only the model's outputs may be seen outside of the dataflow block.
+        final: dict[relax.Var, relax.Expr] = {
+            binding.var: _variable(binding.var, visible=binding.var in outputs) for binding in live
+        }
+        blocks = [relax.DataflowBlock([_rebind(binding, final) for binding in live])] if live else []
         old = self._function
+        body = relax.SeqExpr(blocks, substitute(output, final))
         function = relax.Function(old.params, body, old.ret_ty, old.is_pure, old.attrs)
         self._builder.update_func(self._module.get_global_var("main"), function)
         # Types of the rebuilt calls and of the body are filled in here.
@@ -156,14 +172,17 @@ class MainGraph:
         self._map(node.var, new)
         return new
 
+    def _bind(self, binding: relax.Binding, value: relax.Expr) -> relax.Var:
+        self._emitted.append(binding)
+        self._definitions[binding.var] = value
+        return binding.var
+
     def _cast(self, binding: relax.MatchCast, value: relax.Expr) -> None:
         var = relax.DataflowVar(binding.var.name, binding.var.ty)
-        self._emitted.append(relax.MatchCast(var, value, binding.ty))
-        self._definitions[var] = value
-        self._map(binding.var, var)
+        self._map(binding.var, self._bind(relax.MatchCast(var, value, binding.ty), value))
 
-    def _live(self, output: relax.Expr) -> list[relax.Binding]:
-        needed = set(_variables(output))
+    def _live(self, outputs: set[relax.Var]) -> list[relax.Binding]:
+        needed = set(outputs)
         live = []
         for binding in reversed(self._emitted):
             # A cast may define a symbolic dimension that shapes after it use.
@@ -174,7 +193,10 @@ class MainGraph:
 
 
 def rewrite_main(module: tvm.IRModule, rule: Callable[[MainGraph, Node], Replacement | Decline | None]) -> PassResult:
-    """Applies ``rule`` to every node of ``main`` once, in order, and records what it did or declined."""
+    """Applies ``rule`` to every node of ``main`` once, in order, and records what it did or declined.
+
+    The result holds the very same module where nothing was rewritten.
+    """
     graph = MainGraph(module)
     rewrites: list[Rewrite] = []
     declines: list[Decline] = []
@@ -187,7 +209,15 @@ def rewrite_main(module: tvm.IRModule, rule: Callable[[MainGraph, Node], Replace
         if isinstance(outcome, Decline):
             declines.append(outcome)
         graph.keep(node)
-    return PassResult(graph.finish(), tuple(rewrites), tuple(declines))
+    return PassResult(graph.finish() if rewrites else module, tuple(rewrites), tuple(declines))
+
+
+def straighten(module: tvm.IRModule) -> tvm.IRModule:
+    """The same ``main`` as one dataflow block, without aliases and without what no output needs."""
+    graph = MainGraph(module)
+    for node in graph.nodes():
+        graph.keep(node)
+    return graph.finish()
 
 
 def join_names(*names: str) -> str:
@@ -208,7 +238,7 @@ def same_shape(left: relax.Expr | None, right: relax.Expr | None) -> bool:
     """Whether two known shapes are provably equal."""
     if left is None or right is None or len(left.values) != len(right.values):
         return False
-    analyzer = tvm.arith.Analyzer()
+    analyzer = tvm.sym.Analyzer()
     return all(analyzer.can_prove_equal(a, b) for a, b in zip(left.values, right.values, strict=True))
 
 
@@ -223,7 +253,7 @@ def substitute(expr: relax.Expr, new_of_old: dict[relax.Var, relax.Expr]) -> rel
     if isinstance(expr, relax.Call):
         args = [substitute(arg, new_of_old) for arg in expr.args]
         changed = any(not new.same_as(old) for new, old in zip(args, expr.args, strict=True))
-        return relax.Call(expr.op, args, expr.attrs, expr.ty_args, expr.span) if changed else expr
+        return relax.Call(expr.op, args, expr.attrs, expr.ty_args, expr.span, expr.ty) if changed else expr
     if isinstance(expr, relax.Tuple):
         return relax.Tuple([substitute(field, new_of_old) for field in expr.fields])
     if isinstance(expr, relax.TupleGetItem):
@@ -234,8 +264,15 @@ def substitute(expr: relax.Expr, new_of_old: dict[relax.Var, relax.Expr]) -> rel
     return expr
 
 
-def _rebind(binding: relax.Binding, new_of_old: dict[relax.Var, relax.Var]) -> relax.Binding:
-    var = new_of_old.get(binding.var, binding.var)
+def _variable(var: relax.Var, visible: bool) -> relax.Var:
+    """``var`` as a variable that is seen outside of its dataflow block, or not."""
+    if isinstance(var, relax.DataflowVar) != visible:
+        return var
+    return relax.Var(var.name, var.ty) if visible else relax.DataflowVar(var.name, var.ty)
+
+
+def _rebind(binding: relax.Binding, new_of_old: dict[relax.Var, relax.Expr]) -> relax.Binding:
+    var = new_of_old[binding.var]
     value = substitute(binding.value, new_of_old)
     if value.same_as(binding.value) and var.same_as(binding.var):
         return binding

@@ -1,6 +1,6 @@
 """EliminateCommonSubexpressions: what was computed already is taken from there.
 
-    a = exp(x); b = exp(x)   ->   a = exp(x), read in place of b
+a = exp(x); b = exp(x)   ->   a = exp(x), read in place of b
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ class EliminateCommonSubexpressions(Pass):
 
         def reuse(graph: MainGraph, node: Node) -> Replacement | None:
             candidates = earlier[_key(node.value)]
-            for var, value in candidates:
+            for old_var, value in candidates:
                 if tvm_ffi.structural_equal(value, node.value):
-                    return Replacement(var, f"computes the same as {var.name}: taken from there")
-            candidates.append((graph.keep(node), node.value))
+                    var = graph.current(old_var)
+                    return Replacement(var, f"computes the same as {old_var.name}: taken from there")
+            candidates.append((node.var, node.value))
             return None
 
         return rewrite_main(module, reuse)

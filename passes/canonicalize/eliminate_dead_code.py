@@ -1,6 +1,6 @@
 """EliminateDeadCode: what no output needs is dropped.
 
-    y = relu(x); z = exp(x); return z   ->   z = exp(x); return z
+y = relu(x); z = exp(x); return z   ->   z = exp(x); return z
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tvm
 from lepton_compiler.core.contracts import bindings
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Rewrite
-from lepton_compiler.passes.main_graph import rewrite_main
+from lepton_compiler.passes.main_graph import straighten
 from lepton_compiler.targets.spec import TargetSpec
 
 
@@ -22,10 +22,10 @@ class EliminateDeadCode(Pass):
 
     def run(self, module: tvm.IRModule, target: TargetSpec) -> PassResult:
         """Drops them all at once, also those that only dead nodes read."""
-        result = rewrite_main(module, lambda graph, node: None)
-        left = {binding.var.name for binding in bindings(result.module)}
+        lean = straighten(module)
+        left = {binding.var.name for binding in bindings(lean)}
         dead = dict.fromkeys(b.var.name for b in bindings(module) if _computes(b) and b.var.name not in left)
-        return PassResult(result.module, tuple(Rewrite(name, "no output needs it: dropped") for name in dead))
+        return PassResult(lean, tuple(Rewrite(name, "no output needs it: dropped") for name in dead))
 
 
 def _computes(binding: tvm.relax.Binding) -> bool:

@@ -1,12 +1,13 @@
 """FoldConstants: what depends on constants alone is computed now.
 
-    where(isnan(0.0), -inf, 0.0)   ->   0.0
-    permute_dims(weights)          ->   weights, transposed
+where(isnan(0.0), -inf, 0.0)   ->   0.0
+permute_dims(weights)          ->   weights, transposed
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import tvm
 from tvm import relax
@@ -27,6 +28,8 @@ from lepton_compiler.targets.spec import TargetSpec
 @dataclass(frozen=True)
 class FoldConstants(Pass):
     """Computes operators whose inputs are all constants while compiling."""
+
+    required: ClassVar[bool] = True
 
     max_growth_bytes: int = 16 << 20
     """Most bytes that one result may be larger than its inputs."""

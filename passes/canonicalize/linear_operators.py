@@ -12,11 +12,15 @@ from lepton_compiler.passes.canonicalize.constant_arrays import array_of, consta
 
 _CONVOLUTIONS = {f"relax.nn.conv{n}d" for n in (1, 2, 3)}
 _TRANSPOSED = {f"relax.nn.conv{n}d_transpose" for n in (1, 2, 3)}
+_LINEAR = {*_CONVOLUTIONS, *_TRANSPOSED, "relax.matmul"}
 
 
 @dataclass(frozen=True)
 class LinearOperator:
-    """An operator that is linear in constant weights, channel by channel of its output.
+    """An operator that is linear in constant weights, channel by channel.
+
+    Seen as ``grouped_shape``, which gives the groups a dimension of their own, the weights are multiplied by one scale
+    a channel reshaped to ``output_scale_shape`` or ``input_scale_shape``.
 
     Attributes:
         call: The call; its second argument holds the weights.
@@ -24,8 +28,11 @@ class LinearOperator:
         rank: Number of dimensions of the output.
         axis: The output's channel axis.
         channels: Extent of that axis.
-        scale_shape: Shape that one scale for each output channel takes ...
-        grouped_shape: ... to multiply the weights reshaped to this.
+        input_axis: The input's channel axis.
+        input_channels: Extent of that axis.
+        grouped_shape: The weights' shape with a dimension for the groups.
+        output_scale_shape: Shape for one scale an output channel.
+        input_scale_shape: Shape for one scale an input channel.
     """
 
     call: relax.Call
@@ -33,8 +40,11 @@ class LinearOperator:
     rank: int
     axis: int
     channels: int
-    scale_shape: tuple[int, ...]
+    input_axis: int
+    input_channels: int
     grouped_shape: tuple[int, ...]
+    output_scale_shape: tuple[int, ...]
+    input_scale_shape: tuple[int, ...]
 
     def scaled(self, scale: np.ndarray) -> relax.Call | None:
         """The call with the weights of each output channel multiplied by ``scale`` (float64, one a channel).
@@ -42,17 +52,24 @@ class LinearOperator:
         Returns:
             None where a weight leaves the range of its dtype.
         """
-        grouped = self.weights.astype(np.float64).reshape(self.grouped_shape) * scale.reshape(self.scale_shape)
+        return self._with_weights(self.call.args[0], scale.reshape(self.output_scale_shape))
+
+    def input_scaled(self, x: relax.Expr, scale: np.ndarray) -> relax.Call | None:
+        """The call on ``x`` with the weights of each input channel multiplied by ``scale``; None as for ``scaled``."""
+        return self._with_weights(x, scale.reshape(self.input_scale_shape))
+
+    def _with_weights(self, x: relax.Expr, scale: np.ndarray) -> relax.Call | None:
+        grouped = self.weights.astype(np.float64).reshape(self.grouped_shape) * scale
         with np.errstate(over="ignore"):
             weights = grouped.reshape(self.weights.shape).astype(self.weights.dtype)
         if not np.isfinite(weights.astype(np.float64)).all():
             return None
-        return relax.Call(self.call.op, [self.call.args[0], constant(weights)], self.call.attrs, self.call.ty_args)
+        return relax.Call(self.call.op, [x, constant(weights)], self.call.attrs, self.call.ty_args)
 
 
 def is_linear(value: relax.Expr | None) -> bool:
     """Whether ``value`` calls a convolution, transposed convolution or matmul."""
-    return operator_name(value) in {*_CONVOLUTIONS, *_TRANSPOSED, "relax.matmul"} if value is not None else False
+    return value is not None and operator_name(value) in _LINEAR
 
 
 def read_linear_operator(call: relax.Call) -> LinearOperator | str:
@@ -60,7 +77,7 @@ def read_linear_operator(call: relax.Call) -> LinearOperator | str:
     weights = array_of(call.args[1])
     if weights is None:
         return "its weights are not a constant"
-    if not np.issubdtype(weights.dtype, np.floating):
+    if weights.dtype.kind in "iub":
         return f"its weights are of type {weights.dtype}, not floating point"
     if operator_name(call) == "relax.matmul":
         return _read_matmul(call, weights)
@@ -68,34 +85,45 @@ def read_linear_operator(call: relax.Call) -> LinearOperator | str:
 
 
 def _read_matmul(call: relax.Call, weights: np.ndarray) -> LinearOperator | str:
-    rank = call.args[0].ty.ndim
-    if weights.ndim < 2 or rank < 2:
+    input_rank = call.args[0].ty.ndim
+    if weights.ndim < 2 or input_rank < 2:
         return "an operand of the matmul is a vector"
-    rank = max(rank, weights.ndim)
-    columns = weights.shape[-1]
-    return LinearOperator(call, weights, rank, rank - 1, columns, (columns,), weights.shape)
+    rank = max(input_rank, weights.ndim)
+    rows, columns = weights.shape[-2:]
+    return LinearOperator(
+        call, weights, rank, rank - 1, columns, input_rank - 1, rows, weights.shape, (1, columns), (rows, 1)
+    )
 
 
 def _read_convolution(call: relax.Call, weights: np.ndarray) -> LinearOperator | str:
     attrs = call.attrs
-    layout, kernel = str(attrs.out_layout or attrs.data_layout), str(attrs.kernel_layout)
-    if not (layout.isalpha() and kernel.isalpha()):
-        return f"its layouts {layout} and {kernel} are packed"
+    data, kernel, out = str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout or attrs.data_layout)
+    if not (data.isalpha() and kernel.isalpha() and out.isalpha()):
+        return f"its layouts {data}, {kernel} and {out} are packed"
+    # Groups divide the output channels of a convolution and the input channels of a transposed one; channel
+    # g * n + i of a divided axis with n channels a group is element (g, i) of the two dimensions made of it.
     groups = int(attrs.groups)
-    output_axis, input_axis = kernel.index("O"), kernel.index("I")
+    divided, whole = ("O", "I") if operator_name(call) in _CONVOLUTIONS else ("I", "O")
+    at = kernel.index(divided)
+    letters = [*kernel[:at], "G", *kernel[at:]]
     shape = list(weights.shape)
-    if operator_name(call) in _CONVOLUTIONS:
-        scale_shape = tuple(-1 if i == output_axis else 1 for i in range(len(shape)))
-        return LinearOperator(
-            call, weights, len(shape), layout.index("C"), shape[output_axis], scale_shape, weights.shape
-        )
-    # Transposed convolutions keep their groups in the input axis: group g makes output channels g*O to (g+1)*O.
-    channels = groups * shape[output_axis]
-    grouped_shape = [*shape[:input_axis], groups, shape[input_axis] // groups, *shape[input_axis + 1 :]]
-    if output_axis > input_axis:
-        scale_shape = tuple(
-            groups if i == input_axis else shape[output_axis] if i == output_axis + 1 else 1
-            for i in range(len(grouped_shape))
-        )
-        return LinearOperator(call, weights, len(shape), layout.index("C"), channels, scale_shape, tuple(grouped_shape))
-    return f"its kernel layout {kernel} has the output channels before the groups"
+    grouped = (*shape[:at], groups, shape[at] // groups, *shape[at + 1 :])
+    if groups > 1 and letters.index("G") > letters.index(whole):
+        return f"its kernel layout {kernel} has the groups behind the channels that they hold"
+    channels = {letter: grouped[letters.index(letter)] * groups for letter in "OI"}
+    scale_shape = {
+        letter: tuple(extent if name in ("G", letter) else 1 for name, extent in zip(letters, grouped, strict=True))
+        for letter in "OI"
+    }
+    return LinearOperator(
+        call,
+        weights,
+        len(shape),
+        out.index("C"),
+        channels["O"],
+        data.index("C"),
+        channels["I"],
+        grouped,
+        scale_shape["O"],
+        scale_shape["I"],
+    )

@@ -20,7 +20,7 @@ from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
 from lepton_compiler.passes.fusion.kernel_names import fused_name, name_kernels
 from lepton_compiler.passes.fusion.node_tracing import NodeTracer
-from lepton_compiler.passes.main_graph import MainGraph, Replacement, rewrite_main
+from lepton_compiler.passes.main_graph import MainGraph, Replacement, straighten
 from lepton_compiler.targets.spec import TargetSpec
 
 
@@ -43,7 +43,7 @@ class FuseOperators(Pass):
 
     def run(self, module: tvm.IRModule, target: TargetSpec) -> PassResult:
         """Groups, names and merges; the module's kernels must carry ``op_pattern``."""
-        module = rewrite_main(module, lambda graph, node: None).module
+        module = straighten(module)
         with tvm.transform.PassContext(config={"relax.FuseOps.max_depth": self.max_operators}):
             grouped = relax.transform.FuseOps()(module)
         groups = _groups(grouped)

@@ -95,7 +95,8 @@ def _called_group(module: tvm.IRModule, value: relax.Expr) -> relax.Function | N
 def _key(expr: relax.Expr, numbers: dict[relax.Var, Hashable]) -> Hashable:
     """What computes ``expr``, with variables replaced by their numbers."""
     if isinstance(expr, relax.Var):
-        return numbers[expr]
+        # Symbolic dimensions are renamed inside of a group; kernel and tensors identify a value without them.
+        return numbers[expr] if isinstance(expr.ty, relax.TensorType | relax.TupleType) else "scalar"
     if isinstance(expr, GenericConst):
         return _constant_key(expr)
     if isinstance(expr, tvm.ir.GlobalVar):
@@ -107,9 +108,8 @@ def _key(expr: relax.Expr, numbers: dict[relax.Var, Hashable]) -> Hashable:
         return source[expr.index] if isinstance(source, tuple) else ("item", source, expr.index)
     if isinstance(expr, relax.Call):
         operator = expr.op.name if isinstance(expr.op, tvm.ir.Op) else _key(expr.op, numbers)
-        # Symbolic shapes are renamed inside of a group; inputs and kernel identify the value without them.
         return (operator, *(_key(arg, numbers) for arg in expr.args if not isinstance(arg, relax.ShapeExpr)))
-    return str(expr)
+    return type(expr).__name__
 
 
 def _constant_key(constant: GenericConst) -> Hashable:

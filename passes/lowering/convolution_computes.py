@@ -11,12 +11,11 @@ The block that sums carries the annotation ``lepton.anchor``, by which the sched
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tvm import te, tirx
 
-Size = int | tirx.Expr
+from lepton_compiler.passes.lowering.row_major import Size, flatten, unflatten
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, group
     taps = [te.reduce_axis((0, size), f"tap{i}") for i, size in enumerate(window.kernel)]
 
     def sums(n: tirx.Var, block: tirx.Var, pixel: tirx.Var, lane: tirx.Var) -> tirx.Expr:
-        place = _unflatten(pixel, output)
+        place = unflatten(pixel, output)
         at = [position * window.strides[i] + taps[i] * window.dilation[i] for i, position in enumerate(place)]
         first = 0 if groups == 1 else block // blocks_in_group * in_group
         product = bordered(n, channel + first, *at) * weight(block, channel, *taps, lane)
@@ -85,11 +84,11 @@ def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, group
 
     pixels = math.prod(output[1:], start=output[0])
     accumulated = te.compute(
-        (data.shape[0], weight.shape[0], pixels, lanes), sums, name="convolution", attrs={"lepton.anchor": "convolution"}
+        (data.shape[0], weight.shape[0], pixels, lanes), sums, name="convolution", attrs={"lepton.anchor": "convolution", "lepton.groups": groups}
     )
     return te.compute(
         (data.shape[0], out_channels, *output),
-        lambda n, o, *place: accumulated(n, o // lanes, _flatten(place, output), o % lanes),
+        lambda n, o, *place: accumulated(n, o // lanes, flatten(place, output), o % lanes),
         name="convolution_output",
     )
 
@@ -116,17 +115,3 @@ def with_border(data: te.Tensor, window: Window) -> te.Tensor:
 
     return te.compute((*data.shape[:2], *sizes), value, name="bordered_input")
 
-
-def _flatten(place: Sequence[tirx.Expr], sizes: Sequence[Size]) -> tirx.Expr:
-    index = place[0]
-    for position, size in zip(place[1:], sizes[1:], strict=True):
-        index = index * size + position
-    return index
-
-
-def _unflatten(index: tirx.Expr, sizes: Sequence[Size]) -> list[tirx.Expr]:
-    place = []
-    for size in reversed(sizes[1:]):
-        place.append(index % size)
-        index = index // size
-    return [index, *reversed(place)]

@@ -8,12 +8,15 @@ What can't be packed goes to TVM's own definition and the generic schedule; ``wh
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from tvm import relax
 from tvm.ir import GenericConst
 
 from lepton_compiler.passes.layout.pack_weights import pack_convolution_weight, transposed_convolution_weight
 from lepton_compiler.passes.lowering.convolution_computes import Window, packed_convolution
+from lepton_compiler.passes.lowering.depthwise_compute import depthwise_convolution
 from lepton_compiler.targets.spec import TargetSpec
 
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
@@ -24,6 +27,8 @@ CONVOLUTIONS = {
 """Operators handled here; the value says whether it is a transposed convolution."""
 
 _SMALLEST_VECTOR = 4
+_OUT_ELEMENTWISE_FUSABLE = 4
+"""TVM's pattern kind of an operator that elementwise ones may fuse behind."""
 
 
 def why_not_packed(call: relax.Call, target: TargetSpec) -> str | None:
@@ -38,6 +43,8 @@ def why_not_packed(call: relax.Call, target: TargetSpec) -> str | None:
         return f"the layout is {attrs.data_layout}/{attrs.kernel_layout}, not channels first"
     if call.args[0].ty.shape is None or not _is_static(call.args[0].ty.shape[1]):
         return "the number of input channels is not known"
+    if _is_depthwise(call):
+        return None
     out_channels = _out_channels(call)
     if attrs.groups > 1 and _lanes(out_channels // attrs.groups, target, grouped=True) is None:
         return f"{out_channels // attrs.groups} output channels in a group do not fill a vector"
@@ -55,15 +62,29 @@ def legalize_convolution(bb: relax.BlockBuilder, call: relax.Call, target: Targe
         window = _transposed_window(call, weight)
     else:
         window = _plain_window(call, weight)
-    lanes = _lanes(weight.shape[0] // groups, target, grouped=groups > 1)
-    packed = relax.const(pack_convolution_weight(weight, lanes))
+    name = call.op.name.rpartition(".")[2]
+    if _is_depthwise(call):
+        name = f"depthwise_{name}"
+        packed = weight[:, 0]
+        compute = partial(depthwise_convolution, window=window, lanes=target.vector_lanes())
+    else:
+        lanes = _lanes(weight.shape[0] // groups, target, grouped=groups > 1)
+        packed = pack_convolution_weight(weight, lanes)
+        compute = partial(packed_convolution, window=window, groups=groups, out_channels=int(weight.shape[0]))
     return bb.call_te(
-        lambda data, kernel: packed_convolution(data, kernel, window, groups, int(weight.shape[0])),
+        lambda data, kernel: compute(data, kernel),
         call.args[0],
-        packed,
-        primfunc_name_hint=call.op.name.rpartition(".")[2],
-        primfunc_attrs={"op_pattern": 4},
+        relax.const(np.ascontiguousarray(packed)),
+        primfunc_name_hint=name,
+        primfunc_attrs={"op_pattern": _OUT_ELEMENTWISE_FUSABLE},
     )
+
+
+def _is_depthwise(call: relax.Call) -> bool:
+    """Whether each group has one input channel; transposed ones go the way of other groups."""
+    weight = call.args[1].ty.shape
+    is_transposed = CONVOLUTIONS[call.op.name]
+    return not is_transposed and int(weight[1]) == 1 and int(call.attrs.groups) > 1
 
 
 def _lanes(channels: int, target: TargetSpec, *, grouped: bool) -> int | None:

@@ -17,6 +17,7 @@ from lepton_compiler.core.contracts import bindings, operator_name
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
 from lepton_compiler.passes.lowering.legalize_convolutions import CONVOLUTIONS, legalize_convolution, why_not_packed
+from lepton_compiler.passes.lowering.legalize_matmul import legalize_matmul, why_not_packed_dense
 from lepton_compiler.targets.spec import TargetSpec
 
 
@@ -37,17 +38,25 @@ class LegalizeOperators(Pass):
 
 def _legalizers(target: TargetSpec) -> dict[str, Callable[[relax.BlockBuilder, relax.Call], relax.Expr]]:
     """Our own definitions, by operator; they take the place of TVM's."""
-    return dict.fromkeys(CONVOLUTIONS, partial(legalize_convolution, target=target))
+    return {
+        **dict.fromkeys(CONVOLUTIONS, partial(legalize_convolution, target=target)),
+        "relax.matmul": partial(legalize_matmul, target=target),
+    }
 
 
 def _what_will_happen(module: tvm.IRModule, target: TargetSpec) -> tuple[list[Rewrite], list[Decline]]:
     """Which weights get packed, and why others don't, by node."""
     rewrites, declines = [], []
     for binding in bindings(module):
-        if operator_name(binding.value) in CONVOLUTIONS:
+        name = operator_name(binding.value)
+        if name in CONVOLUTIONS:
             reason = why_not_packed(binding.value, target)
-            if reason is None:
-                rewrites.append(Rewrite(binding.var.name, "packed the weight into vectors of output channels"))
-            else:
-                declines.append(Decline(binding.var.name, f"weight not packed: {reason}"))
+        elif name == "relax.matmul":
+            reason = why_not_packed_dense(binding.value)
+        else:
+            continue
+        if reason is None:
+            rewrites.append(Rewrite(binding.var.name, "packed the weight for vectors of outputs"))
+        else:
+            declines.append(Decline(binding.var.name, f"weight not packed: {reason}"))
     return rewrites, declines

@@ -67,7 +67,7 @@ class BlockInfo:
 
 
 def root_blocks(sch: Schedule) -> list[BlockInfo]:
-    """Every block directly below the root, in program order; none where the root itself does the work."""
+    """Every block below the root, in program order; none where the root itself does the work."""
     root = sch.get_sblock(sch.mod["main"].body.block.name_hint)
     return [describe_block(sch, block) for block in sch.get_child_blocks(root)]
 

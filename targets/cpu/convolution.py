@@ -21,9 +21,9 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from lepton_compiler.targets.cpu.block_analysis import BlockInfo, iterations, root_blocks
+from lepton_compiler.targets.cpu.block_analysis import BlockInfo, iterations
 from lepton_compiler.targets.cpu.epilogue import gather_epilogue
-from lepton_compiler.targets.cpu.generic import schedule_stage
+from lepton_compiler.targets.cpu.generic import schedule_other_stages
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.register_tile import default_tile
 from lepton_compiler.targets.spec import TargetSpec
@@ -32,6 +32,8 @@ _PIECES = 32
 """Parallel pieces that a large convolution is cut into at least: four for each of eight cores."""
 _WORTH_SHARING = 1 << 18
 """Multiply-adds below which one core is faster alone."""
+_LONGEST_UNROLLED_TAP = 3
+"""Kernel widths up to this are unrolled: neighbouring taps share addresses; longer ones would only grow the code."""
 
 
 @dataclass(frozen=True)
@@ -71,30 +73,69 @@ def schedule_convolution(sch: Schedule, info: BlockInfo, spec: TargetSpec, knobs
     chosen = knobs or default_knobs(sch, info, groups, spec)
     lanes = info.spatial[3].extent
     work = iterations(info.axes)
+    _copy_input(sch, info.block)
     output = gather_epilogue(sch, info.block)
-    tile = _tile_output(sch, output, chosen, lanes, share=work is None or work * lanes >= _WORTH_SHARING)
+    notes = schedule_other_stages(sch, {info.name, output.name}, spec)
+    tile = _tile_output(sch, output, chosen, lanes, share=work is None or work >= _WORTH_SHARING)
     _sum_in_registers(sch, info.block, tile)
     _vectorize_epilogue(sch, output.block)
-    done = {info.name, output.name}
-    others = [stage for stage in root_blocks(sch) if stage.name not in done]
-    notes = [f"{stage.name}: {schedule_stage(sch, stage, spec)}" for stage in others]
     return "; ".join([str(chosen), *notes])
+
+
+def _copy_input(sch: Schedule, sums: SBlockRV) -> None:
+    """Writes the border apart from the inside, so that neither needs a condition."""
+    for producer in sch.get_producers(sums):
+        loops = sch.get_loops(producer)
+        if sch.get(producer).name_hint == "bordered_input" and sch.can_decompose_padding(producer, loops[0]):
+            sch.decompose_padding(producer, loops[0])
 
 
 def _tile_output(sch: Schedule, output: BlockInfo, knobs: ConvolutionKnobs, lanes: int, *, share: bool) -> LoopRV:
     """Splits the output into tiles; returns the loop over the tiles of a chunk."""
     sizes = [sch.get(axis.loop).extent for axis in output.axes[2:]]
-    sch.transform_block_layout(output.block, lambda n, o, *place: (n, o, _flatten(place, sizes)))
+    one_pixel_axis = tirx.IndexMap.from_func(
+        lambda n, o, *place: (n, o, _flatten(place, sizes)), ndim=len(output.axes), index_dtype=str(sizes[0].ty.dtype)
+    )
+    sch.transform_block_layout(output.block, one_pixel_axis)
     batch, channel, pixel = sch.get_loops(output.block)
     pixels = sch.get(pixel).extent
-    tiles = -(-pixels // knobs.tile_pixels) if isinstance(pixels, int) else tirx.ceildiv(pixels, knobs.tile_pixels)
-    per_chunk = _ceil_div(pixels, knobs.tile_pixels * knobs.chunks)
-    chunk, tile, pixel = sch.split(pixel, [None, per_chunk, knobs.tile_pixels])
+    chunk, tile, pixel = sch.split(pixel, [knobs.chunks, None, knobs.tile_pixels])
     group, vector, lane = sch.split(channel, [None, knobs.tile_vectors, lanes])
     sch.reorder(batch, chunk, group, tile, vector, pixel, lane)
     outer = sch.fuse(batch, chunk, group)
     if share:
         sch.parallel(outer)
-    if not _divides(pixels, knobs.tile_pixels):
+    if not isinstance(pixels, tirx.IntImm) or int(pixels) % (knobs.chunks * knobs.tile_pixels):
         peel_tail(sch, tile)
     return tile
+
+
+def _sum_in_registers(sch: Schedule, sums: SBlockRV, tile: LoopRV) -> None:
+    """Moves the sums into the tile and unrolls what has to stay in registers."""
+    sch.compute_at(sums, tile, preserve_unit_loops=True)
+    sch.set_scope(sums, 0, "local")
+    loops = sch.get_loops(sums)
+    tile_position = next(i for i, loop in enumerate(loops) if sch.get(loop).same_as(sch.get(tile)))
+    _, vector, pixel, lane, *reductions = loops[tile_position + 1 :]
+    sch.reorder(*reductions, pixel, vector, lane)
+    sch.vectorize(lane)
+    sch.unroll(pixel)
+    sch.unroll(vector)
+    if len(reductions) > 1 and int(sch.get(reductions[-1]).extent) <= _LONGEST_UNROLLED_TAP:
+        sch.unroll(reductions[-1])
+    sch.decompose_reduction(sums, reductions[0])
+
+
+def _vectorize_epilogue(sch: Schedule, output: SBlockRV) -> None:
+    """Vectors of channels: bias loads are contiguous, and a vector's lanes go to their rows one by one."""
+    vector, pixel, lane = sch.get_loops(output)[-3:]
+    sch.vectorize(lane)
+    sch.unroll(pixel)
+    sch.unroll(vector)
+
+
+def _flatten(place: tuple[tirx.Var, ...], sizes: list[tirx.Expr]) -> tirx.Expr:
+    index = place[0]
+    for position, size in zip(place[1:], sizes[1:], strict=True):
+        index = index * size + position
+    return index

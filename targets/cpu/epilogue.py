@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tvm.ir import structural_equal
+from tvm_ffi import structural_equal
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 

@@ -20,6 +20,12 @@ def schedule_generic(sch: Schedule, spec: TargetSpec) -> str:
     return "; ".join(f"{info.name}: {schedule_stage(sch, info, spec)}" for info in root_blocks(sch)) or "as written"
 
 
+def schedule_other_stages(sch: Schedule, done: set[str], spec: TargetSpec) -> list[str]:
+    """Schedules the stages whose names are not in ``done``: what stands before and behind an anchor."""
+    others = [info for info in root_blocks(sch) if info.name not in done]
+    return [f"{info.name}: {schedule_stage(sch, info, spec)}" for info in others]
+
+
 def schedule_stage(sch: Schedule, info: BlockInfo, spec: TargetSpec) -> str:
     """Schedules one block; returns what was done, for the manifest."""
     if info.is_opaque:

@@ -1,19 +1,189 @@
-"""Tails: what is left of a loop after the last whole tile gets code of its own, so that whole tiles need no condition."""
+"""Tails: what is left of a loop after its last whole tile gets code of its own, so that whole tiles need no condition.
+
+    for t in range(n): [where a * t + b < size] body(t)
+      ->  for t in range(whole): body(t)
+          for t in range(n - whole): [where ...] body(whole + t)            whole = the t that meet it for every b
+
+TVM's pass LoopPartition does the same from a loop annotation, but NarrowDataType renames the loops of static int64
+programs before it runs and the annotation is lost, and it gives up where a parallel loop's variable is part of ``b``.
+"""
 
 from __future__ import annotations
 
-from tvm.s_tir import Schedule
+from collections.abc import Iterator
+
+from tvm import sym, tirx
+from tvm.ir import Var
+from tvm.s_tir import SBlock, SBlockRealize, Schedule
 from tvm.s_tir.schedule import LoopRV
+from tvm_ffi import DefRegionKind, structural_map, structural_walk
+
+_PEEL = "lepton.peel"
 
 
 def peel_tail(sch: Schedule, tiles: LoopRV) -> None:
-    """Asks for the last, partial iteration of ``tiles`` to be compiled apart (TVM's pass LoopPartition).
+    """Marks the outer loop of a split whose factor may not divide the extent; it must not be parallel."""
+    sch.annotate(tiles, _PEEL, True)
 
-    Args:
-        sch: The schedule.
-        tiles: Outer loop of a split whose factor does not divide the extent; must not be parallel.
-    """
-    sch.annotate(tiles, "pragma_loop_partition_hint", True)
-    # LoopPartition replaces a one-iteration loop by the int32 constant 0, also where the loop is int64, and the types
-    # clash later; it leaves loops with another annotation alone.
-    sch.annotate(tiles, "lepton_tiles", True)
+
+def split_tails(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Splits every marked loop of a scheduled function into whole tiles and the rest."""
+    local = [buffer for buffer in func.body.block.alloc_buffers if buffer.scope() == "local"]
+    added: list[Var] = []
+
+    def split(loop: tirx.For) -> tirx.Stmt:
+        if _PEEL not in loop.annotations:
+            return loop
+        whole = _whole_tiles(loop)
+        if whole is None:
+            return _loop(loop, loop.extent, loop.body)
+        rest, own_buffers = _rest(loop, whole, [*local, *added])
+        added.extend(own_buffers)
+        return tirx.SeqStmt([_loop(loop, whole, _without_conditions_on(loop.loop_var, loop.body)), rest])
+
+    realize = structural_map(func.body, (tirx.For, split))
+    return func.with_body(_with_buffers(realize, added))
+
+
+def _whole_tiles(loop: tirx.For) -> tirx.Expr | None:
+    """Number of iterations for which every condition on the loop's variable holds; None where that can't be told."""
+    extents = {loop.loop_var: loop.extent}
+    conditions: list[tirx.Expr] = []
+
+    def note_extent(inner: tirx.For) -> None:
+        extents[inner.loop_var] = inner.extent
+
+    def note_conditions(realize: SBlockRealize) -> None:
+        conditions.extend(c for c in _conjuncts(realize.predicate) if _uses(c, loop.loop_var))
+
+    structural_walk(loop.body, [(tirx.For, note_extent), (SBlockRealize, note_conditions)])
+    whole = loop.extent
+    for condition in conditions:
+        bound = _bound(condition, loop.loop_var, extents)
+        if bound is None:
+            return None
+        whole = tirx.min(whole, bound)
+    zero = tirx.IntImm(str(loop.extent.ty.dtype), 0)
+    return sym.Analyzer().simplify(tirx.max(whole, zero)) if conditions else None
+
+
+def _bound(condition: tirx.Expr, variable: Var, extents: dict[Var, tirx.Expr]) -> tirx.Expr | None:
+    """The first value of ``variable`` for which ``condition`` may fail."""
+    if not isinstance(condition, tirx.LT):
+        return None
+    linear = sym.detect_linear_equation(condition.a, list(extents))
+    if len(linear) == 0:
+        return None
+    *coefficients, largest = linear
+    for (inner, extent), coefficient in zip(extents.items(), coefficients, strict=True):
+        if not isinstance(coefficient, tirx.IntImm) or int(coefficient) < 0:
+            return None
+        if not inner.same_as(variable):
+            largest = largest + coefficient * (extent - 1)
+    step = coefficients[list(extents).index(variable)]
+    return tirx.floordiv(condition.b - largest + step - 1, step) if int(step) > 0 else None
+
+
+def _rest(loop: tirx.For, whole: tirx.Expr, local: list[Var]) -> tuple[tirx.Stmt, list[Var]]:
+    """A copy of the loop for the iterations from ``whole`` on, with variables and local buffers of its own."""
+    fresh: dict[Var, tirx.Expr] = {}
+    buffers: list[Var] = []
+    extent = sym.Analyzer().simplify(loop.extent - whole)
+    is_single = isinstance(extent, tirx.IntImm) and int(extent) == 1
+    counter = Var(f"{loop.loop_var.name}_rest", loop.loop_var.ty)
+    fresh[loop.loop_var] = whole if is_single else counter + whole
+
+    def renew(variable: Var, kind: DefRegionKind) -> tirx.Expr:
+        if variable not in fresh:
+            if kind != DefRegionKind.NONE:
+                fresh[variable] = Var(variable.name, variable.ty)
+            elif any(variable.same_as(buffer) for buffer in local):
+                fresh[variable] = Var(f"{variable.name}_rest", variable.ty)
+                buffers.append(fresh[variable])
+        return fresh.get(variable, variable)
+
+    body = structural_map(loop.body, with_def_region_kind=(Var, renew))
+    if is_single:
+        return _narrow_vectors(body), buffers
+    return tirx.For(counter, loop.min, extent, loop.kind, body, annotations=_other_annotations(loop)), buffers
+
+
+def _narrow_vectors(body: tirx.Stmt) -> tirx.Stmt:
+    """Replaces a condition on a vector's lanes by a vector of just the lanes that meet it."""
+    extents: dict[Var, tirx.Expr] = {}
+    structural_walk(body, (tirx.For, lambda loop: extents.update({loop.loop_var: loop.extent})))
+
+    def narrow(loop: tirx.For) -> tirx.For:
+        if loop.kind != tirx.ForKind.VECTORIZED:
+            return loop
+        bounds = set()
+
+        def note_bounds(realize: SBlockRealize) -> None:
+            for condition in _conjuncts(realize.predicate):
+                if _uses(condition, loop.loop_var):
+                    others = [v for v in extents if not v.same_as(loop.loop_var) and _uses(condition, v)]
+                    fixed = all(isinstance(extents[v], tirx.IntImm) and int(extents[v]) == 1 for v in others)
+                    bound = _bound(condition, loop.loop_var, {v: extents[v] for v in (loop.loop_var, *others)})
+                    bounds.add(_constant(bound) if fixed and bound is not None else None)
+
+        structural_walk(loop.body, (SBlockRealize, note_bounds))
+        if not bounds or None in bounds or not 0 < min(bounds) <= int(loop.extent) or len(bounds) > 1:
+            return loop
+        width = tirx.IntImm(str(loop.extent.ty.dtype), min(bounds))
+        return _loop(loop, width, _without_conditions_on(loop.loop_var, loop.body))
+
+    return structural_map(body, (tirx.For, narrow))
+
+
+def _constant(expression: tirx.Expr) -> int | None:
+    simplified = sym.Analyzer().simplify(expression)
+    return int(simplified) if isinstance(simplified, tirx.IntImm) else None
+
+
+def _without_conditions_on(variable: Var, body: tirx.Stmt) -> tirx.Stmt:
+    """Drops the conditions that whole tiles meet by construction."""
+
+    def drop(realize: SBlockRealize) -> SBlockRealize:
+        kept = [c for c in _conjuncts(realize.predicate) if not _uses(c, variable)]
+        predicate = tirx.all(*kept) if kept else tirx.IntImm("bool", 1)
+        return SBlockRealize(realize.iter_values, predicate, realize.block)
+
+    return structural_map(body, (SBlockRealize, drop))
+
+
+def _conjuncts(condition: tirx.Expr) -> Iterator[tirx.Expr]:
+    if isinstance(condition, tirx.And):
+        yield from _conjuncts(condition.a)
+        yield from _conjuncts(condition.b)
+    else:
+        yield condition
+
+
+def _uses(expression: tirx.Expr, variable: Var) -> bool:
+    found: list[Var] = []
+    structural_walk(expression, (Var, lambda v: found.append(v) if v.same_as(variable) else None))
+    return bool(found)
+
+
+def _loop(loop: tirx.For, extent: tirx.Expr, body: tirx.Stmt) -> tirx.For:
+    return tirx.For(loop.loop_var, loop.min, extent, loop.kind, body, annotations=_other_annotations(loop))
+
+
+def _other_annotations(loop: tirx.For) -> dict[str, object]:
+    return {key: value for key, value in loop.annotations.items() if key != _PEEL}
+
+
+def _with_buffers(realize: SBlockRealize, added: list[Var]) -> SBlockRealize:
+    root = realize.block
+    block = SBlock(
+        root.iter_vars,
+        root.reads,
+        root.writes,
+        root.name_hint,
+        root.body,
+        root.init,
+        [*root.alloc_buffers, *added],
+        root.match_buffers,
+        root.annotations,
+    )
+    return SBlockRealize(realize.iter_values, realize.predicate, block)

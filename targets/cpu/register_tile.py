@@ -20,6 +20,8 @@ _FMA_LATENCY = 4
 _CYCLES_PER_TILE = 24
 """Clearing the accumulators, starting the loops, and storing the result."""
 _MOST_VECTORS = 4
+_MOST_VECTORS_OF_ONE_ROW = 8
+"""With one row, vectors are the only independent chains."""
 _TYPICAL_ROWS = 1 << 10
 """Stands for a number of rows that is not known."""
 
@@ -43,7 +45,7 @@ def default_tile(spec: TargetSpec, rows: int | None, vectors: int, steps: int | 
     """
     candidates = [
         RegisterTile(height, width)
-        for width in range(1, _MOST_VECTORS + 1)
+        for width in range(1, (_MOST_VECTORS_OF_ONE_ROW if rows == 1 else _MOST_VECTORS) + 1)
         if vectors % width == 0
         for height in range(1, _most_accumulators(spec) + 1)
         if _fits(spec, height, width) and height <= (rows or height)

@@ -1,0 +1,71 @@
+"""What matrix products compute, laid out for ``targets/cpu/matmul.py``.
+
+With a constant right side, packed as ``[column_blocks, inner, lanes]``:
+
+    sums[r, b, v] = sum over k of a[r, k] * w[b, k, v]          r counts the rows of all leading axes
+    output[..., n] = sums[r(...), n // v, n % v]
+
+With both sides at run time:
+
+    sums[..., m, n] = sum over k of a[..., m, k] * b[..., k, n]   leading axes broadcast
+    output = sums
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tvm import te, tirx
+
+from lepton_compiler.passes.lowering.row_major import Size, flatten, unflatten
+
+
+def packed_dense(data: te.Tensor, weight: te.Tensor, columns: int) -> te.Tensor:
+    """``data[..., inner]`` times packed weights; ``columns`` leaves out what packing added.
+
+    Returns:
+        ``[..., columns]``.
+    """
+    lanes = int(weight.shape[2])
+    leading = list(data.shape[:-1])
+    inner = te.reduce_axis((0, data.shape[-1]), "inner")
+    rows = math.prod(leading[1:], start=leading[0])
+
+    def sums(row: tirx.Var, block: tirx.Var, lane: tirx.Var) -> tirx.Expr:
+        return te.sum(data(*unflatten(row, leading), inner) * weight(block, inner, lane), axis=inner)
+
+    shape = (rows, weight.shape[0], lanes)
+    accumulated = te.compute(shape, sums, name="dense", attrs={"lepton.anchor": "dense"})
+
+    def output(*index: tirx.Var) -> tirx.Expr:
+        *place, column = index
+        return accumulated(flatten(place, leading), column // lanes, column % lanes)
+
+    return te.compute((*leading, columns), output, name="dense_output")
+
+
+def batched_matmul(left: te.Tensor, right: te.Tensor, batch: Sequence[Size]) -> te.Tensor:
+    """Product over the last two axes; leading axes broadcast to ``batch``.
+
+    Returns:
+        ``[*batch, left.shape[-2], right.shape[-1]]``.
+    """
+    inner = te.reduce_axis((0, left.shape[-1]), "inner")
+
+    def sums(*index: tirx.Var) -> tirx.Expr:
+        *place, row, column = index
+        a = left(*_broadcast_index(place, left.shape[:-2]), row, inner)
+        b = right(*_broadcast_index(place, right.shape[:-2]), inner, column)
+        return te.sum(a * b, axis=inner)
+
+    shape = (*batch, left.shape[-2], right.shape[-1])
+    accumulated = te.compute(shape, sums, name="matmul", attrs={"lepton.anchor": "matmul"})
+    return te.compute(shape, lambda *index: accumulated(*index), name="matmul_output")
+
+
+def _broadcast_index(place: Sequence[tirx.Expr], shape: Sequence[Size]) -> list[tirx.Expr]:
+    """Index into an operand whose axes of size 1, or missing ones in front, are repeated."""
+    used = place[len(place) - len(shape) :]
+    return [0 if isinstance(size, tirx.IntImm) and int(size) == 1 else i for i, size in zip(used, shape, strict=True)]
+

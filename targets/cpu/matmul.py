@@ -1,0 +1,171 @@
+"""Matrix product: a register tile of rows by vectors of columns.
+
+    for batch, chunk of rows, group of column vectors        parallel
+      for tile of rows in the chunk
+        sums[rows, vectors, lanes] = 0                        in registers
+        for inner                                             the reduction
+          for row, vector                                     unrolled
+            sums[row, vector, :] += a[row, inner] * b[inner, vector, :]
+        output = epilogue(sums)                               contiguous vectors
+
+``dense`` reads a right side packed at compile time, ``matmul`` one that is only known at run time. The definitions are
+in ``passes/lowering/matmul_computes.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from lepton_compiler.targets.cpu.block_analysis import BlockInfo, iterations
+from lepton_compiler.targets.cpu.epilogue import gather_epilogue
+from lepton_compiler.targets.cpu.generic import schedule_other_stages
+from lepton_compiler.targets.cpu.loop_tail import peel_tail
+from lepton_compiler.targets.cpu.register_tile import default_tile
+from lepton_compiler.targets.spec import TargetSpec
+
+_PIECES = 16
+"""Parallel pieces that a large product is cut into at least."""
+_WORTH_SHARING = 1 << 16
+"""Multiply-adds of one vector lane below which one core is faster alone."""
+_INNER_UNROLL = 4
+"""Steps of the reduction in one iteration: fewer branches, more loads in flight."""
+
+
+@dataclass(frozen=True)
+class MatmulKnobs:
+    """What can be chosen.
+
+    Attributes:
+        tile_rows: Rows of a register tile.
+        tile_vectors: Vectors of columns of a register tile.
+        chunks: Pieces that the rows are cut into.
+    """
+
+    tile_rows: int
+    tile_vectors: int
+    chunks: int
+
+    def __str__(self) -> str:
+        return f"tile_rows={self.tile_rows} tile_vectors={self.tile_vectors} chunks={self.chunks}"
+
+
+def default_knobs(
+    batch: int | None, rows: int | None, columns: int | None, inner: int | None, spec: TargetSpec
+) -> MatmulKnobs:
+    """The closed form: fewest estimated cycles in a tile, then enough pieces for the cores.
+
+    Args:
+        batch: Number of products.
+        rows: Rows of each, None where symbolic (as for the others).
+        columns: Columns, filled up to whole vectors.
+        inner: Length of the reduction.
+        spec: The target.
+    """
+    vectors = 64 if columns is None else max(1, columns // spec.vector_lanes())
+    tile = default_tile(spec, rows, vectors, inner)
+    pieces = (batch or 1) * max(1, vectors // tile.vectors)
+    if rows is None:
+        return MatmulKnobs(tile.rows, tile.vectors, 1 if pieces >= _PIECES else 4)
+    chunks = min(-(-rows // tile.rows), -(-_PIECES // pieces))
+    return MatmulKnobs(tile.rows, tile.vectors, chunks)
+
+
+def schedule_dense(sch: Schedule, info: BlockInfo, spec: TargetSpec, knobs: MatmulKnobs | None = None) -> str:
+    """Schedules a product with a packed right side; returns the knob values in words."""
+    rows, blocks, lanes = (axis.extent for axis in info.spatial)
+    chosen = knobs or default_knobs(1, rows, blocks * lanes, info.reductions[0].extent, spec)
+    return _schedule(sch, info, chosen, lanes, spec)
+
+
+def schedule_matmul(sch: Schedule, info: BlockInfo, spec: TargetSpec, knobs: MatmulKnobs | None = None) -> str:
+    """Schedules a product of two run-time operands; returns the knob values in words."""
+    *batch, rows, columns = info.spatial
+    lanes = spec.vector_lanes()
+    chosen = knobs or default_knobs(iterations(tuple(batch)), rows.extent, columns.extent, info.reductions[0].extent, spec)
+    return _schedule(sch, info, chosen, lanes, spec)
+
+
+def _schedule(sch: Schedule, info: BlockInfo, knobs: MatmulKnobs, lanes: int, spec: TargetSpec) -> str:
+    is_packed = info.anchor == "dense"
+    work = iterations(info.axes)
+    share = work is None or work >= _WORTH_SHARING
+    output = gather_epilogue(sch, info.block)
+    notes = schedule_other_stages(sch, {info.name, output.name}, spec)
+    if is_packed:
+        _join_rows(sch, output)
+    tile = _tile_output(sch, output.block, knobs, lanes, share=share)
+    _sum_in_registers(sch, info, tile, lanes)
+    *_, row, vector, lane = sch.get_loops(output.block)
+    sch.vectorize(lane)
+    sch.unroll(vector)
+    sch.unroll(row)
+    return "; ".join([str(knobs), *notes])
+
+
+def _join_rows(sch: Schedule, output: BlockInfo) -> None:
+    """Counts the rows of all leading axes as one."""
+    sizes = [sch.get(axis.loop).extent for axis in output.axes[:-1]]
+
+    def joined(*index: tirx.Var) -> tuple[tirx.Expr, tirx.Var]:
+        *place, column = index
+        row = place[0]
+        for position, size in zip(place[1:], sizes[1:], strict=True):
+            row = row * size + position
+        return row, column
+
+    index_map = tirx.IndexMap.from_func(joined, ndim=len(output.axes), index_dtype=str(sizes[0].ty.dtype))
+    sch.transform_block_layout(output.block, index_map)
+
+
+def _tile_output(sch: Schedule, output: SBlockRV, knobs: MatmulKnobs, lanes: int, *, share: bool) -> LoopRV:
+    """Splits the output into tiles; returns the loop over the tiles of a chunk."""
+    *batch, row, column = sch.get_loops(output)
+    rows, columns = sch.get(row).extent, sch.get(column).extent
+    chunk, tile, row = sch.split(row, [knobs.chunks, None, knobs.tile_rows])
+    group, vector, lane = sch.split(column, [None, knobs.tile_vectors, lanes])
+    sch.reorder(*batch, chunk, group, tile, row, vector, lane)
+    outer = [*batch, chunk]
+    if _divides(knobs.tile_vectors * lanes, columns):
+        outer.append(group)
+    else:
+        peel_tail(sch, group)
+    if not _divides(knobs.chunks * knobs.tile_rows, rows):
+        peel_tail(sch, tile)
+    fused = sch.fuse(*outer)
+    if share:
+        sch.parallel(fused)
+    return tile
+
+
+def _sum_in_registers(sch: Schedule, info: BlockInfo, tile: LoopRV, lanes: int) -> None:
+    sch.compute_at(info.block, tile, preserve_unit_loops=True)
+    sch.set_scope(info.block, 0, "local")
+    *_, inner = sch.get_loops(info.block)
+    if info.anchor == "dense":
+        row, vector, lane = sch.get_loops(info.block)[-4:-1]
+    else:
+        row, column = sch.get_loops(info.block)[-3:-1]
+        vector, lane = sch.split(column, [None, lanes])
+    outer = inner
+    extent = _static_extent(sch, inner)
+    sch.reorder(inner, row, vector, lane)
+    if extent is not None and extent % _INNER_UNROLL == 0 and extent > _INNER_UNROLL:
+        outer, inner = sch.split(inner, [None, _INNER_UNROLL])
+        sch.unroll(inner)
+    sch.vectorize(lane)
+    sch.unroll(row)
+    sch.unroll(vector)
+    sch.decompose_reduction(info.block, outer)
+
+
+def _static_extent(sch: Schedule, inner: LoopRV) -> int | None:
+    extent = sch.get(inner).extent
+    return int(extent) if isinstance(extent, tirx.IntImm) else None
+
+
+def _divides(factor: int, extent: tirx.Expr) -> bool:
+    return isinstance(extent, tirx.IntImm) and int(extent) % factor == 0
