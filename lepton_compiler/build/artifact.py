@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ EXECUTOR_OBJECT = "executor.o"
 _EXECUTOR_SOURCE = "executor.c"
 _LIBRARY = "library.so"
 _EXPORTS_FILE = "exports.map"
+_EXECUTABLE, _READABLE = 0o777, 0o666
 
 
 @dataclass(frozen=True)
@@ -105,18 +107,17 @@ def build_artifact(
     Raises:
         OutputError: The output can't be written.
     """
-    weights_name = weights_file_name(output)
-    with tempfile.TemporaryDirectory(prefix="lepton-") as scratch:
-        on_step("generate")
-        try:
-            objects = generate_objects(program, Path(scratch), weights_name, embed_weights_bytes)
+    try:
+        with tempfile.TemporaryDirectory(prefix="lepton-") as scratch:
+            on_step("generate")
+            objects = generate_objects(program, Path(scratch), weights_file_name(output), embed_weights_bytes)
             on_step("link")
-            library = link_library(objects, program.target)
-        except OSError as error:
-            raise OutputError(f"building in {scratch} failed: {error.strerror}; TMPDIR names another folder") from error
-        if objects.external_weights is not None:
-            _move_into_place(objects.external_weights, output.with_name(weights_name))
-        _move_into_place(library, output, executable=True)
+            made = [(link_library(objects, program.target), output, _EXECUTABLE)]
+            if objects.external_weights is not None:
+                made.insert(0, (objects.external_weights, output.with_name(weights_file_name(output)), _READABLE))
+            _move_into_place(made)
+    except OSError as error:
+        raise OutputError(f"building in the temporary folder failed: {error}; TMPDIR names another one") from error
     return objects.manifest
 
 
@@ -124,36 +125,55 @@ def check_output(output: Path, force: bool) -> None:
     """Refuses an output that can't be written, before any work is done.
 
     Raises:
-        OutputError: The folder is missing or not writable, or the file exists and ``force`` is not set.
+        OutputError: The folder is missing or not writable, or the library or its weights file exists and ``force``
+            is not set.
     """
     folder = output.parent
     if output.is_dir():
         raise OutputError(f"{output} is a folder; name a file in it, such as {output / 'model.so'}")
+    if not _is_utf8(output.name):
+        raise OutputError(f"the name {output.name!r} is not valid UTF-8, which a library's manifest needs")
     if not folder.is_dir():
         raise OutputError(f"the folder {folder} does not exist; create it first")
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {folder} is not writable")
-    if output.exists() and not force:
-        raise OutputError(f"{output} exists; --force replaces it")
+    for path in (output, output.with_name(weights_file_name(output))):
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists; --force replaces it")
 
 
-def _move_into_place(source: Path, destination: Path, executable: bool = False) -> None:
-    """Copies to the destination's folder under a temporary name, flushes it to disk, and renames."""
-    handle, name = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}.")
-    part = Path(name)
+def _is_utf8(name: str) -> bool:
     try:
-        with os.fdopen(handle, "wb") as out, source.open("rb") as data:
-            shutil.copyfileobj(data, out, 1 << 20)
-            out.flush()
-            os.fsync(out.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod((0o777 if executable else 0o666) & ~umask)
-        part.replace(destination)
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _move_into_place(files: Sequence[tuple[Path, Path, int]]) -> None:
+    """Copies each source beside its destination and flushes it to disk; once all are complete, renames them.
+
+    Args:
+        files: Source, destination and permissions, of which the user's mask takes its part.
+    """
+    parts: list[tuple[Path, Path]] = []
+    try:
+        for source, destination, mode in files:
+            parts.append((destination.with_name(f".lepton-{secrets.token_hex(8)}.part"), destination))
+            _copy(source, parts[-1][0], mode)
+        for part, destination in parts:
+            part.replace(destination)
     except OSError as error:
-        part.unlink(missing_ok=True)
         full = " (the disk is full)" if error.errno == errno.ENOSPC else ""
-        raise OutputError(f"{destination} can't be written: {error.strerror}{full}") from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        raise OutputError(f"{parts[-1][1]} can't be written: {error.strerror}{full}") from error
+    finally:
+        for part, _ in parts:
+            part.unlink(missing_ok=True)
+
+
+def _copy(source: Path, part: Path, mode: int) -> None:
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(handle, "wb") as out, source.open("rb") as data:
+        shutil.copyfileobj(data, out, 1 << 20)
+        out.flush()
+        os.fsync(out.fileno())

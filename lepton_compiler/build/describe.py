@@ -52,13 +52,13 @@ def describe(
     """
     attrs = program.module["main"].attrs
     static = isinstance(layout, StaticLayout)
+    # A file name may hold bytes that are no UTF-8, which JSON has no place for.
+    model_name = program.source.name.encode(errors="backslashreplace").decode()
     return Manifest(
         format=FORMAT,
         compiler_version=lepton_compiler.__version__,
         versions={"tvm": tvm.__version__, "zig": zig_version()},
-        model=ModelEntry(
-            program.source.name, program.source.sha256, program.source.opset, dict(program.source.metadata)
-        ),
+        model=ModelEntry(model_name, program.source.sha256, program.source.opset, dict(program.source.metadata)),
         target=TargetEntry(program.target.name, program.target.architecture.value, program.target.cpu_features),
         inputs=_entries(attrs["input_names"], plan.inputs),
         outputs=_entries(attrs["output_names"], plan.outputs),

@@ -12,11 +12,11 @@ from lepton_compiler.core.errors import InternalError
 Size = int | tirx.Expr
 
 _C_OPERATORS: dict[type, str] = {
-    tirx.Add: "({} + {})",
-    tirx.Sub: "({} - {})",
-    tirx.Mul: "({} * {})",
-    tirx.Div: "({} / {})",
-    tirx.Mod: "({} % {})",
+    tirx.Add: "saturating_add({}, {})",
+    tirx.Sub: "saturating_sub({}, {})",
+    tirx.Mul: "saturating_mul({}, {})",
+    tirx.Div: "trunc_div({}, {})",
+    tirx.Mod: "trunc_mod({}, {})",
     tirx.FloorDiv: "floor_div({}, {})",
     tirx.FloorMod: "floor_mod({}, {})",
     tirx.Min: "min_of({}, {})",
@@ -31,27 +31,42 @@ _C_OPERATORS: dict[type, str] = {
     tirx.Or: "({} || {})",
 }
 
-_TEXT_OPERATORS = {
-    tirx.Add: "{} + {}",
-    tirx.Sub: "{} - {}",
-    tirx.Mul: "{} * {}",
-    tirx.Div: "{} / {}",
-    tirx.Mod: "{} % {}",
-    tirx.FloorDiv: "{} // {}",
-    tirx.FloorMod: "{} % {}",
-    tirx.Min: "min({}, {})",
-    tirx.Max: "max({}, {})",
+# Sign and how tightly it binds.
+_TEXT_OPERATORS: dict[type, tuple[str, int]] = {
+    tirx.Add: ("+", 1),
+    tirx.Sub: ("-", 1),
+    tirx.Mul: ("*", 2),
+    tirx.Div: ("/", 2),
+    tirx.Mod: ("%", 2),
+    tirx.FloorDiv: ("//", 2),
+    tirx.FloorMod: ("%", 2),
 }
+_TEXT_FUNCTIONS: dict[type, str] = {tirx.Min: "min", tirx.Max: "max"}
+
+_INT64_MAX = (1 << 63) - 1
+_INT64_MIN = -(1 << 63)
+
+
+def _saturated(value: int) -> int:
+    return max(_INT64_MIN, min(value, _INT64_MAX))
+
+
+def _trunc_div(a: int, b: int) -> int:
+    return _saturated(abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)) if b else 0
+
+
+def _trunc_mod(a: int, b: int) -> int:
+    return abs(a) % abs(b) * (-1 if a < 0 else 1) if b else 0
+
 
 _PYTHON_OPERATORS = {
-    tirx.Add: lambda a, b: a + b,
-    tirx.Sub: lambda a, b: a - b,
-    tirx.Mul: lambda a, b: a * b,
-    # C's division: towards zero.
-    tirx.Div: lambda a, b: abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1),
-    tirx.Mod: lambda a, b: abs(a) % abs(b) * (-1 if a < 0 else 1),
-    tirx.FloorDiv: lambda a, b: a // b,
-    tirx.FloorMod: lambda a, b: a % b,
+    tirx.Add: lambda a, b: _saturated(a + b),
+    tirx.Sub: lambda a, b: _saturated(a - b),
+    tirx.Mul: lambda a, b: _saturated(a * b),
+    tirx.Div: _trunc_div,
+    tirx.Mod: _trunc_mod,
+    tirx.FloorDiv: lambda a, b: _saturated(a // b) if b else 0,
+    tirx.FloorMod: lambda a, b: a % b if b else 0,
     tirx.Min: min,
     tirx.Max: max,
     tirx.EQ: lambda a, b: int(a == b),
@@ -65,12 +80,35 @@ _PYTHON_OPERATORS = {
 }
 
 C_HELPERS = """\
-static inline int64_t floor_div(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
-static inline int64_t floor_mod(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
+static inline int64_t saturating_add(int64_t a, int64_t b) {
+  int64_t sum;
+  return __builtin_add_overflow(a, b, &sum) ? (b < 0 ? INT64_MIN : INT64_MAX) : sum;
+}
+static inline int64_t saturating_sub(int64_t a, int64_t b) {
+  int64_t difference;
+  return __builtin_sub_overflow(a, b, &difference) ? (b < 0 ? INT64_MAX : INT64_MIN) : difference;
+}
+static inline int64_t saturating_mul(int64_t a, int64_t b) {
+  int64_t product;
+  return __builtin_mul_overflow(a, b, &product) ? ((a < 0) == (b < 0) ? INT64_MAX : INT64_MIN) : product;
+}
+static inline int64_t trunc_div(int64_t a, int64_t b) {
+  if (b == 0) return 0;
+  return b == -1 ? saturating_sub(0, a) : a / b;
+}
+static inline int64_t trunc_mod(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
+static inline int64_t floor_div(int64_t a, int64_t b) {
+  return trunc_div(a, b) - (trunc_mod(a, b) != 0 && (a < 0) != (b < 0));
+}
+static inline int64_t floor_mod(int64_t a, int64_t b) {
+  int64_t rest = trunc_mod(a, b);
+  return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
 static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 """
-"""What the C text of ``to_c`` calls; one of them may go unused in a model."""
+"""What the C text of ``to_c`` calls: defined for all values, because sizes come from whoever runs the model. Results
+that do not fit saturate, and a division by zero gives zero. Some may go unused in a model."""
 
 
 def plain_shape(shape: Sequence[Size]) -> tuple[Size, ...]:
@@ -84,7 +122,7 @@ def substitute(expression: tirx.Expr, values: Mapping[tirx.Var, tirx.Expr]) -> t
 
 
 def evaluate(size: Size, values: Mapping[tirx.Var, int]) -> int:
-    """The number that ``size`` has for these values of the symbols.
+    """The number that ``size`` has for these values of the symbols, exactly as its C text computes it.
 
     Raises:
         InternalError: The expression holds an operator that sizes don't have, or a variable without a value.
@@ -109,13 +147,14 @@ def evaluate(size: Size, values: Mapping[tirx.Var, int]) -> int:
 
 
 def to_c(size: Size, names: Mapping[tirx.Var, str]) -> str:
-    """C expression of type ``int64_t``; ``names`` are the symbols' C names.
+    """C expression that fits into ``int64_t``; ``names`` are the symbols' C names, ``C_HELPERS`` must stand before it.
 
     Raises:
         InternalError: The expression holds an operator that sizes don't have, or an unknown variable.
     """
     if isinstance(size, int | tirx.IntImm):
-        return f"INT64_C({int(size)})"
+        # C has no negative literals, and the smallest integer is no literal's opposite.
+        return f"INT64_C({int(size)})" if int(size) > _INT64_MIN else "INT64_MIN"
     if isinstance(size, tirx.Var) and size in names:
         return names[size]
     if isinstance(size, tirx.Cast):
@@ -135,21 +174,31 @@ def to_c(size: Size, names: Mapping[tirx.Var, str]) -> str:
 
 def to_text(size: Size) -> str:
     """What people read: ``"batch * 4"``."""
+    return _text(size, 0)
+
+
+def _text(size: Size, tightness: int) -> str:
+    """Text of ``size``, in parentheses where it binds less tightly than what is around it."""
     if isinstance(size, int | tirx.IntImm):
         return str(int(size))
     if isinstance(size, tirx.Var):
-        return size.name
-    template = _TEXT_OPERATORS.get(type(size))
-    if template is None:
+        # The name is the model's own and may be "past + 1".
+        return size.name if tightness == 0 or size.name.isidentifier() else f"({size.name})"
+    if type(size) in _TEXT_FUNCTIONS:
+        return f"{_TEXT_FUNCTIONS[type(size)]}({_text(size.a, 0)}, {_text(size.b, 0)})"
+    if type(size) not in _TEXT_OPERATORS:
         return str(size)
-    parts = [to_text(size.a), to_text(size.b)]
-    if template[0] == "{":
-        parts = [f"({part})" if " " in part and part[0] != "(" else part for part in parts]
-    return template.format(*parts)
+    sign, own = _TEXT_OPERATORS[type(size)]
+    right = size.b
+    if sign == "+" and isinstance(right, tirx.IntImm) and int(right) < 0:
+        sign, right = "-", -int(right)
+    # a - (b - c) and a * (b // c) need their parentheses, a + (b - c) doesn't.
+    text = f"{_text(size.a, own)} {sign} {_text(right, own if sign == '+' else own + 1)}"
+    return text if tightness <= own else f"({text})"
 
 
 def _if_then_else(size: Size) -> tuple[tirx.Expr, tirx.Expr, tirx.Expr] | None:
     operator = getattr(size, "op", None)
-    if getattr(operator, "name", None) == "tirx.if_then_else":
+    if getattr(operator, "name", None) == "prim.if_then_else":
         return tuple(size.args)  # type: ignore[return-value,union-attr]
     return None

@@ -30,9 +30,6 @@ from lepton_compiler.core.manifest import MANIFEST_SECTION, Manifest, TensorEntr
 MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE = "weights.bin"
 
-# DLPack's DLDataTypeCode by TVM's name of the type.
-_DLPACK_CODES = {"int": 0, "uint": 1, "float": 2, "bfloat": 4, "bool": 6}
-
 _PREAMBLE = """\
 /* Written by the Lepton Compiler: runs one model's kernels in order. */
 #include "lepton.h"
@@ -106,12 +103,7 @@ __attribute__((aligned(64))) static const uint8_t embedded_weights[] = {{
 
     @cached_property
     def _static_shapes(self) -> dict[tuple[int, ...], str]:
-        shapes = {
-            tensor.shape: None
-            for call in self.plan.calls
-            for tensor in call.tensors
-            if all(isinstance(dim, int) for dim in tensor.shape)
-        }
+        shapes = {tensor.shape: None for call in self.plan.calls for tensor in call.tensors if _is_static(tensor.shape)}
         return {shape: f"dims_{index}" for index, shape in enumerate(shapes)}  # type: ignore[misc]
 
     def _shape_tables(self) -> Iterable[str]:
@@ -133,33 +125,39 @@ __attribute__((aligned(64))) static const uint8_t embedded_weights[] = {{
             return f"""
 static int64_t arena_bytes(const int64_t *symbols) {{
   (void)symbols;
-  return INT64_C({self.layout.arena_bytes});
+{self._symbol_definitions("symbols")}{self._dimension_checks()}  return INT64_C({self.layout.arena_bytes});
 }}
 """
         lines = []
         for number, slot in enumerate(self.layout.slots):
             size = "INT64_C(0)"
-            for tenant in dict.fromkeys(self._saturating(bytes_) for bytes_ in slot):
+            for tenant in dict.fromkeys(to_c(bytes_, self.symbol_names) for bytes_ in slot):
                 size = f"lepton_size_max({size}, {tenant})"
             lines.append(f"  offsets[{number}] = end;\n  end = lepton_size_add(end, lepton_size_align({size}));\n")
         return f"""
-#define SLOTS {max(len(self.layout.slots), 1)}
+#define SLOTS {len(self.layout.slots)}
 static int64_t lay_out(const int64_t *symbols, int64_t *offsets) {{
 {self._symbol_definitions("symbols")}  int64_t end = 0;
 {"".join(lines)}  return end;
 }}
 
 static int64_t arena_bytes(const int64_t *symbols) {{
-  int64_t offsets[SLOTS];
+{self._symbol_definitions("symbols")}{self._dimension_checks()}  int64_t offsets[SLOTS];
   return lay_out(symbols, offsets);
 }}
 """
 
-    def _saturating(self, size: Size) -> str:
-        """Like ``to_c``, but a product of dimensions that overflows ends at INT64_MAX."""
-        if isinstance(size, tvm.tirx.Mul):
-            return f"lepton_size_mul({self._saturating(size.a)}, {self._saturating(size.b)})"
-        return to_c(size, self.symbol_names)
+    def _dimension_checks(self) -> str:
+        """Leaves ``arena_bytes`` where a tensor would have a negative dimension: the inputs are too small."""
+        computed = dict.fromkeys(
+            to_c(dim, self.symbol_names)
+            for call in self.plan.calls
+            for tensor in call.tensors
+            for dim in tensor.shape
+            # The runtime sees to it that symbols themselves are positive.
+            if not isinstance(dim, int | tvm.tirx.Var)
+        )
+        return "".join(f"  if ({dim} < 0) return -1;\n" for dim in computed)
 
     def _output_shapes_function(self) -> str:
         dims = [dim for output in self.plan.outputs for dim in output.shape]
@@ -178,6 +176,11 @@ static void output_shapes(const int64_t *symbols, int64_t *dims) {{
             f"(size_t){to_c(size_bytes(copy.source.shape, copy.source.dtype), self.symbol_names)});\n"
             for copy in self.plan.copies
         )
+        checks = "".join(
+            f"  if (lepton_check_dim(session, {_c_string(check.node)}, {check.axis}, "
+            f"{to_c(check.size, self.symbol_names)}, {to_c(check.expected, self.symbol_names)}) != 0) return -1;\n"
+            for check in self.plan.checks
+        )
         layout = ""
         if isinstance(self.layout, SlotLayout):
             layout = "  int64_t offsets[SLOTS];\n  lay_out(frame->symbols, offsets);\n"
@@ -186,20 +189,24 @@ static int32_t run(lepton_session *session, const lepton_frame *frame) {{
   UNUSED uint8_t *const arena = frame->arena;
   UNUSED const uint8_t *const weights = frame->weights;
   (void)session;
-{self._symbol_definitions("frame->symbols")}{layout}{calls}{copies}  return 0;
+{self._symbol_definitions("frame->symbols")}{checks}{layout}{calls}{copies}  return 0;
 }}
 """
 
     def _call(self, index: int, call: KernelCall) -> str:
         dims, tensors = [], []
         for number, tensor in enumerate(call.tensors):
-            name = self._static_shapes.get(tensor.shape)  # type: ignore[arg-type]
-            if name is None:
+            if _is_static(tensor.shape):
+                name = self._static_shapes[tensor.shape]  # type: ignore[index]
+            else:
                 name = f"dims{number}"
                 values = ", ".join(to_c(dim, self.symbol_names) for dim in tensor.shape)
                 dims.append(f"    const int64_t {name}[] = {{{values}}};\n")
-            code, bits = _dlpack_dtype(tensor.dtype)
-            tensors.append(f"TENSOR({self._address(tensor)}, {len(tensor.shape)}, {code}, {bits}, {name})")
+            # TVM numbers types as DLPack does.
+            dtype = tvm.DataType(tensor.dtype)
+            tensors.append(
+                f"TENSOR({self._address(tensor)}, {len(tensor.shape)}, {dtype.type_code}, {dtype.bits}, {name})"
+            )
         passed = [f"PASS(tensors[{number}])" for number in range(len(tensors))]
         passed += [f"PASS_INT({to_c(scalar, self.symbol_names)})" for scalar in call.scalars]
         return (
@@ -251,7 +258,7 @@ const lepton_model lepton_generated_model = {{
   .weights_file = {"NULL" if embedded else _c_string(self.external_weights or "")},
   .weights_bytes = UINT64_C({self.constants.size_bytes}),
   .thread_workspace_bytes = UINT64_C({self.thread_workspace_bytes}),
-  .is_static = {int(isinstance(self.layout, StaticLayout))},
+  .is_static = {int(not self.plan.symbols)},
   .arena_bytes = arena_bytes,
   .output_shapes = output_shapes,
   .run = run,
@@ -279,16 +286,13 @@ const lepton_model lepton_generated_model = {{
         yield f"static const lepton_tensor_description {kind}_table[] = {{\n{body}}};"
 
 
+def _is_static(shape: Sequence[Size]) -> bool:
+    return all(isinstance(dim, int) for dim in shape)
+
+
 def _c_symbol(kernel: str) -> str:
     """The name that TVM's code generator gives to a kernel's packed entry."""
     return f"__tvm_ffi_{kernel}"
-
-
-def _dlpack_dtype(dtype: str) -> tuple[int, int]:
-    if dtype == "bool":
-        return _DLPACK_CODES["bool"], 8
-    bits = tvm.DataType(dtype).bits
-    return _DLPACK_CODES.get(dtype.rstrip("0123456789"), 0), bits
 
 
 def _string_table(name: str, strings: Sequence[str | None]) -> str:
@@ -297,6 +301,6 @@ def _string_table(name: str, strings: Sequence[str | None]) -> str:
 
 
 def _c_string(text: str) -> str:
-    """A C string literal of the UTF-8 bytes; escapes are octal, which end after three digits as hexadecimal ones don't."""
+    """A C string literal of the UTF-8 bytes; octal escapes end after three digits, hexadecimal ones don't."""
     plain = set(range(0x20, 0x7F)) - set(b'"\\?')
     return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import tvm
+import tvm_ffi
 from tvm import relax, tirx
 
 from lepton_compiler.build.dim_expressions import Size, plain_shape
@@ -89,8 +90,18 @@ class OutputCopy:
 
 
 @dataclass(frozen=True)
+class DimCheck:
+    """Two sizes that the model takes for equal and that only a run can compare: dimension ``axis`` at ``node``."""
+
+    node: str
+    axis: int
+    size: Size
+    expected: Size
+
+
+@dataclass(frozen=True)
 class ExecutionPlan:
-    """Everything that the executor does, in order."""
+    """Everything that the executor does, in order; the checks come first."""
 
     symbols: tuple[tirx.Var, ...]
     inputs: tuple[Tensor, ...]
@@ -99,6 +110,7 @@ class ExecutionPlan:
     calls: tuple[KernelCall, ...]
     allocations: tuple[Allocation, ...]
     copies: tuple[OutputCopy, ...] = ()
+    checks: tuple[DimCheck, ...] = ()
 
 
 def plan_execution(module: tvm.IRModule, workspaces: dict[str, tuple[Workspace, ...]]) -> ExecutionPlan:
@@ -116,8 +128,15 @@ def plan_execution(module: tvm.IRModule, workspaces: dict[str, tuple[Workspace, 
 
 
 def size_bytes(shape: Sequence[Size], dtype: str) -> Size:
-    """Bytes of a dense tensor; an expression where a dimension is one."""
-    element_bytes = (tvm.DataType(dtype).bits + 7) // 8
+    """Bytes of a dense tensor; an expression where a dimension is one.
+
+    Raises:
+        InternalError: Elements of ``dtype`` don't fill whole bytes.
+    """
+    bits = tvm.DataType(dtype).bits
+    if bits % 8:
+        raise InternalError(f"tensors of {dtype} have no place in memory: kernels address whole bytes")
+    element_bytes = bits // 8
     if all(isinstance(dim, int) for dim in shape):
         return math.prod(shape) * element_bytes  # type: ignore[arg-type]
     product: Size = tirx.const(element_bytes, "int64")
@@ -134,9 +153,13 @@ class _PlanBuilder:
     constants: list[tvm.runtime.Tensor] = field(default_factory=list)
     calls: list[KernelCall] = field(default_factory=list)
     allocations: list[Allocation] = field(default_factory=list)
+    checks: list[DimCheck] = field(default_factory=list)
 
     def build(self) -> ExecutionPlan:
-        inputs = tuple(self._tensor_of(param.ty, InputPlace(i)) for i, param in enumerate(self.function.params))
+        inputs = tuple(
+            Tensor(*_dtype_and_shape(param.ty, param.name), InputPlace(i))
+            for i, param in enumerate(self.function.params)
+        )
         self.values.update(zip(self.function.params, inputs, strict=True))
         for block in self.function.body.blocks:
             for binding in block.bindings:
@@ -147,18 +170,29 @@ class _PlanBuilder:
     def _bind(self, binding: relax.VarBinding) -> object:
         value, node = binding.value, binding.var.name
         operator = operator_name(value)
+        if isinstance(binding, relax.MatchCast):
+            return self._cast(self._evaluate(value, node), plain_shape(binding.ty.shape.values), node)
         if operator == "relax.call_tir":
-            return self._call(value, binding.var, node)
+            return self._call(value, node)
         if operator == "relax.reshape":
-            operand = self._evaluate(value.args[0], node)
-            return replace(self._touch(operand), shape=plain_shape(binding.var.ty.shape.values))
+            operand = self._tensor(self._evaluate(value.args[0], node), node)
+            return replace(operand, shape=_dtype_and_shape(binding.var.ty, node)[1])
         return self._evaluate(value, node)
+
+    def _cast(self, tensor: object, shape: tuple[Size, ...], node: str) -> Tensor:
+        """The same memory under a shape that is equal at run time, or the run is refused."""
+        if not isinstance(tensor, Tensor):
+            raise InternalError(f"node {node}: a shape is asserted of something that is no tensor: {tensor}")
+        for axis, (size, expected) in enumerate(zip(tensor.shape, shape, strict=True)):
+            if not tvm_ffi.structural_equal(size, expected):
+                self.checks.append(DimCheck(node, axis, size, expected))
+        return replace(tensor, shape=shape)
 
     def _evaluate(self, value: relax.Expr, node: str) -> object:
         if isinstance(value, relax.Var):
             return self.values[value]
         if isinstance(value, tvm.ir.GenericConst):
-            return self._constant(value)
+            return self._constant(value, node)
         if isinstance(value, relax.Tuple):
             return tuple(self._evaluate(item, node) for item in value.fields)
         if isinstance(value, relax.TupleGetItem):
@@ -167,26 +201,23 @@ class _PlanBuilder:
             return plain_shape(value.values)
         raise InternalError(f"node {node}: the executor has no place for {type(value).__name__}: {value}")
 
-    def _constant(self, value: tvm.ir.GenericConst) -> Tensor:
+    def _constant(self, value: tvm.ir.GenericConst, node: str) -> Tensor:
         self.constants.append(value.value)
-        return self._tensor_of(value.ty, ConstantPlace(len(self.constants) - 1))
+        return Tensor(*_dtype_and_shape(value.ty, node), ConstantPlace(len(self.constants) - 1))
 
-    @staticmethod
-    def _tensor_of(ty: relax.TensorType, place: Place) -> Tensor:
-        return Tensor(str(ty.dtype), plain_shape(ty.shape.values), place)
-
-    def _call(self, value: relax.Call, var: relax.Var, node: str) -> object:
+    def _call(self, value: relax.Call, node: str) -> object:
         kernel = value.args[0].name_hint
-        operands = [self._touch(self._evaluate(argument, node)) for argument in value.args[1].fields]
+        operands = [self._touch(self._evaluate(argument, node), node) for argument in value.args[1].fields]
         scalars = plain_shape(value.args[2].values) if len(value.args) > 2 else ()
-        types = var.ty.fields if isinstance(var.ty, relax.TupleType) else [var.ty]
-        results = [self._allocate(str(ty.dtype), plain_shape(ty.shape.values)) for ty in types]
+        (result_type,) = value.ty_args
+        types = result_type.fields if isinstance(result_type, relax.TupleType) else [result_type]
+        results = [self._allocate(*_dtype_and_shape(ty, node)) for ty in types]
         scratch = [
             self._allocate(w.dtype, self._workspace_shape(w, operands, results, scalars, kernel))
             for w in self.workspaces.get(kernel, ())
         ]
         self.calls.append(KernelCall(kernel, node, (*operands, *results, *scratch), scalars))
-        return tuple(results) if isinstance(var.ty, relax.TupleType) else results[0]
+        return tuple(results) if isinstance(result_type, relax.TupleType) else results[0]
 
     def _workspace_shape(self, workspace: Workspace, operands, results, scalars, kernel: str) -> tuple[Size, ...]:
         """A workspace's shape is written in the kernel's own symbols; here they become the model's."""
@@ -197,10 +228,15 @@ class _PlanBuilder:
         self.allocations.append(Allocation(size_bytes(shape, dtype), now, now))
         return Tensor(dtype, shape, ArenaPlace(len(self.allocations) - 1))
 
-    def _touch(self, tensor: object) -> Tensor:
-        """Notes that the next call uses ``tensor``."""
-        if not isinstance(tensor, Tensor):
-            raise InternalError(f"a kernel's operand is no tensor: {tensor}")
+    @staticmethod
+    def _tensor(value: object, node: str) -> Tensor:
+        if not isinstance(value, Tensor):
+            raise InternalError(f"node {node}: an operand is no tensor: {value}")
+        return value
+
+    def _touch(self, value: object, node: str) -> Tensor:
+        """Notes that the next call reads the tensor ``value``."""
+        tensor = self._tensor(value, node)
         if isinstance(tensor.place, ArenaPlace):
             index = tensor.place.index
             self.allocations[index] = replace(self.allocations[index], last=len(self.calls))
@@ -239,7 +275,14 @@ class _PlanBuilder:
             calls=tuple(replace(call, tensors=tuple(map(settle, call.tensors))) for call in self.calls),
             allocations=tuple(self.allocations[index] for index in kept),
             copies=tuple(replace(copy, source=settle(copy.source)) for copy in copies),
+            checks=tuple(self.checks),
         )
+
+
+def _dtype_and_shape(ty: tvm.ir.Type, node: str) -> tuple[str, tuple[Size, ...]]:
+    if not isinstance(ty, relax.TensorType) or not isinstance(ty.shape, relax.ShapeExpr):
+        raise InternalError(f"node {node}: no tensor of known shape, but {ty}")
+    return str(ty.dtype), plain_shape(ty.shape.values)
 
 
 def _symbols(inputs: Sequence[Tensor]) -> tuple[tirx.Var, ...]:
@@ -251,4 +294,7 @@ def _symbols(inputs: Sequence[Tensor]) -> tuple[tirx.Var, ...]:
                 if not isinstance(dim, tirx.Var):
                     raise InternalError(f"an input's dimension is neither a number nor a symbol: {dim}")
                 seen.setdefault(dim)
+    names = [symbol.name for symbol in seen]
+    if len(set(names)) < len(names):
+        raise InternalError(f"two symbols of the inputs share a name: {names}")
     return tuple(seen)

@@ -15,7 +15,8 @@ import tvm_ffi
 from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
-from lepton_compiler.build.dim_expressions import Size, substitute
+from lepton_compiler.build.dim_expressions import Size, plain_shape, substitute
+from lepton_compiler.core.errors import InternalError
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,20 @@ class Workspace:
             if isinstance(dim, int):
                 result.append(dim)
                 continue
-            value = analyzer.simplify(substitute(dim, bound))
-            result.append(int(value) if isinstance(value, tirx.IntImm) else value)
-        return tuple(result)
+            free = [var.name for var in _variables(dim) if var not in bound]
+            if free:
+                raise InternalError(
+                    f"kernel {kernel}: a workspace's dimension {dim} depends on {free}, unknown outside"
+                )
+            result.append(analyzer.simplify(substitute(dim, bound)))
+        return plain_shape(result)
 
     def _bindings(self, shapes: Sequence[Sequence[Size]], scalars: Sequence[Size]) -> dict[tirx.Var, tirx.Expr]:
         bound: dict[tirx.Var, tirx.Expr] = {}
         remaining = list(scalars)
         shapes = list(shapes)
         for parameter in self.parameters:
-            if isinstance(parameter, tirx.Buffer):
+            if tirx.is_buffer_var(parameter):
                 for mine, given in zip(parameter.shape, shapes.pop(0), strict=True):
                     if isinstance(mine, tirx.Var):
                         bound.setdefault(mine, tirx.const(given, "int64") if isinstance(given, int) else given)
@@ -79,8 +84,8 @@ def lift_workspaces(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, tuple[Works
     if not lifted:
         return function, ()
     kept = [buffer for buffer in root.alloc_buffers if all(not buffer.same_as(other) for other in lifted)]
-    buffers = [parameter for parameter in function.params if isinstance(parameter, tirx.Buffer)]
-    scalars = [parameter for parameter in function.params if not isinstance(parameter, tirx.Buffer)]
+    buffers = [parameter for parameter in function.params if tirx.is_buffer_var(parameter)]
+    scalars = [parameter for parameter in function.params if not tirx.is_buffer_var(parameter)]
     block = SBlock(
         root.iter_vars,
         root.reads,
@@ -95,12 +100,7 @@ def lift_workspaces(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, tuple[Works
     body = SBlockRealize(function.body.iter_values, function.body.predicate, block)
     result = tirx.PrimFunc([*buffers, *lifted, *scalars], body, function.ret_type, function.attrs)
     workspaces = tuple(
-        Workspace(
-            str(buffer.dtype),
-            tuple(int(dim) if isinstance(dim, tirx.IntImm) else dim for dim in buffer.shape),
-            (*buffers, *scalars),
-        )
-        for buffer in lifted
+        Workspace(str(buffer.dtype), plain_shape(buffer.shape), (*buffers, *scalars)) for buffer in lifted
     )
     return result, workspaces
 
@@ -111,6 +111,12 @@ def _statements(body: tirx.Stmt) -> list[tirx.Stmt]:
 
 def _is_shared(buffer: tirx.Buffer, nests: list[tirx.Stmt]) -> bool:
     return sum(_uses(nest, buffer) for nest in nests) > 1
+
+
+def _variables(dim: tirx.Expr) -> list[tirx.Var]:
+    found: dict[tirx.Var, None] = {}
+    tvm_ffi.structural_walk(dim, (tirx.Var, found.setdefault))
+    return list(found)
 
 
 def _uses(statement: tirx.Stmt, buffer: tirx.Buffer) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,7 @@ def compile_kernels(kernels: Kernels, target: TargetSpec, object_file: Path) -> 
 
     Raises:
         InternalError: The code generator failed.
+        OSError: ``object_file`` can't be written.
     """
     # An empty prefix makes kernels call the runtime's functions by name, instead of through pointers that TVM's own
     # loader would have to fill.
@@ -56,8 +59,16 @@ def compile_kernels(kernels: Kernels, target: TargetSpec, object_file: Path) -> 
             code = tvm.get_global_func("target.build.llvm")(tirx.transform.SkipAssert()(lowered), tvm_target)
     except Exception as error:
         raise InternalError(f"code generation for {target.name} failed: {error}") from error
-    code.write_to_file(str(object_file), "o")
+    _write_object(code, object_file)
     return max((_workspace_bytes(function) for function in lowered.functions.values()), default=0)
+
+
+def _write_object(code: tvm.runtime.Module, object_file: Path) -> None:
+    """Writes by way of memory: where LLVM itself meets a full disk, it ends the whole process."""
+    with os.fdopen(os.memfd_create("kernels"), "rb") as memory:
+        code.write_to_file(f"/proc/self/fd/{memory.fileno()}", "o")
+        with object_file.open("wb") as file:
+            shutil.copyfileobj(memory, file)
 
 
 def _lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:

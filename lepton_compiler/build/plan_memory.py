@@ -2,13 +2,15 @@
 
 Allocations that are alive at the same call never overlap. Where all sizes are numbers, each gets an offset: largest
 first, at the lowest gap that fits between those already placed whose lifetimes overlap (greedy by size, as in Pisarchyk
-and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020). Where sizes depend on symbols, allocations
-share slots instead: a slot is as large as its largest tenant turns out to be, and slots lie one after the other.
+and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020); where that misses the lower bound, other
+orders are tried too and the smallest arena is kept. Where sizes depend on symbols, allocations share slots instead: a
+slot is as large as its largest tenant turns out to be, and slots lie one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -21,6 +23,15 @@ ALIGNMENT = 64
 
 TYPICAL_SYMBOL_VALUE = 64
 """What a symbol is taken for when slots are chosen; any value is correct, a typical one packs well."""
+
+
+_ORDERS: tuple[Callable[[Allocation], tuple], ...] = (
+    lambda allocation: (-allocation.size_bytes, allocation.first),
+    lambda allocation: (allocation.first - allocation.last, -allocation.size_bytes),
+    lambda allocation: (allocation.first, -allocation.size_bytes),
+    lambda allocation: (-allocation.last, -allocation.size_bytes),
+)
+"""What offsets are given by: size, length of life, start, end."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,22 @@ def _overlap(a: Allocation, b: Allocation) -> bool:
 
 def _plan_offsets(allocations: Sequence[Allocation]) -> StaticLayout:
     sizes = [align(int(allocation.size_bytes)) for allocation in allocations]
-    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], allocations[i].first, i))
+    least = lower_bound_bytes(allocations, sizes)
+    best: StaticLayout | None = None
+    for order in _ORDERS:
+        ranks = [(order(allocation), index) for index, allocation in enumerate(allocations)]
+        offsets = _place([index for _, index in sorted(ranks)], allocations, sizes)
+        arena_bytes = max((offset + size for offset, size in zip(offsets, sizes, strict=True)), default=0)
+        if best is None or arena_bytes < best.arena_bytes:
+            best = StaticLayout(tuple(offsets), arena_bytes, least)
+        if arena_bytes == least:
+            break
+    assert best is not None
+    return best
+
+
+def _place(order: Sequence[int], allocations: Sequence[Allocation], sizes: Sequence[int]) -> list[int]:
+    """Offsets when allocations are placed in ``order``, each in the lowest gap."""
     offsets = [0] * len(sizes)
     placed: list[int] = []  # by offset
     for index in order:
@@ -75,10 +101,8 @@ def _plan_offsets(allocations: Sequence[Allocation]) -> StaticLayout:
             sizes[index],
             [(offsets[other], sizes[other]) for other in placed if _overlap(allocations[index], allocations[other])],
         )
-        placed.append(index)
-        placed.sort(key=offsets.__getitem__)
-    arena_bytes = max((offset + size for offset, size in zip(offsets, sizes, strict=True)), default=0)
-    return StaticLayout(tuple(offsets), arena_bytes, lower_bound_bytes(allocations, sizes))
+        bisect.insort(placed, index, key=offsets.__getitem__)
+    return offsets
 
 
 def _lowest_gap(size: int, taken: Sequence[tuple[int, int]]) -> int:
@@ -94,7 +118,7 @@ def _lowest_gap(size: int, taken: Sequence[tuple[int, int]]) -> int:
 def _plan_slots(allocations: Sequence[Allocation], symbols: Sequence[tirx.Var]) -> SlotLayout:
     typical = dict.fromkeys(symbols, TYPICAL_SYMBOL_VALUE)
     sizes = [evaluate(allocation.size_bytes, typical) for allocation in allocations]
-    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], allocations[i].first, i))
+    order = sorted(range(len(sizes)), key=lambda index: (-sizes[index], allocations[index].first, index))
     tenants: list[list[int]] = []
     slot_of = [0] * len(sizes)
     for index in order:

@@ -34,6 +34,9 @@ LINK_FLAGS = (
 )
 
 
+_PRINTED_CHARACTERS = 2000
+
+
 def zig_version() -> str:
     """Version of the toolchain."""
     return version("ziglang")
@@ -54,20 +57,35 @@ def run_zig(arguments: Sequence[str], folder: Path) -> None:
     """
     environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(cache_folder() / "zig")}
     environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
-    done = subprocess.run([_zig(), "cc", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run([_zig(), "cc", *arguments], cwd=folder, env=environment, capture_output=True)
     if done.returncode != 0:
-        raise InternalError(f"zig cc failed with exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
+        printed = done.stderr.decode(errors="replace").strip()
+        raise InternalError(f"zig cc failed with exit code {done.returncode}: {printed[-_PRINTED_CHARACTERS:]}")
 
 
 def cache_folder() -> Path:
-    """Folder for compiled parts of the runtime: ``$LEPTON_CACHE``, else ``lepton`` in the user's cache folder."""
-    base = os.environ.get("LEPTON_CACHE")
-    path = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lepton"
+    """Folder for compiled parts of the runtime: ``$LEPTON_CACHE``, else ``lepton`` in the user's cache folder.
+
+    Raises:
+        OutputError: It can't be created or written.
+    """
     try:
+        path = _cache_path()
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the cache folder {path} can't be created: {error.strerror}; set LEPTON_CACHE") from error
+    except (OSError, RuntimeError) as error:
+        # RuntimeError: the user has no home.
+        raise OutputError(f"the cache folder can't be created: {error}; LEPTON_CACHE names another one") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise OutputError(f"the cache folder {path} is not writable; LEPTON_CACHE names another one")
     return path
+
+
+def _cache_path() -> Path:
+    chosen = os.environ.get("LEPTON_CACHE")
+    if chosen:
+        return Path(chosen).absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "lepton"
 
 
 def compile_c(source: str, output: str, folder: Path, zig_triple: str, zig_cpu: str, *extra: str) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import tvm
 from tvm import relax
+from tvm.ir import GenericConst
 
 from lepton_compiler.core.errors import InternalError
 from lepton_compiler.core.lone_operators import lone_operators
 from lepton_compiler.core.program import Stage
 
 _FOLDED_IN_CANONICAL = {"relax.nn.batch_norm": "a BatchNorm is left"}
+_ALWAYS_FOLDED_ELEMENTS = 1 << 12
 _SCHEDULED_ATTRIBUTE = "lepton.schedule"
 
 
@@ -44,6 +47,19 @@ def _check_canonical(module: tvm.IRModule) -> Iterator[str]:
         problem = _FOLDED_IN_CANONICAL.get(operator_name(binding.value) or "")
         if problem:
             yield f"node {binding.var.name}: {problem}"
+        elif _is_small_constant(binding):
+            yield f"node {binding.var.name}: {operator_name(binding.value)} of constants is left"
+
+
+def _is_small_constant(binding: relax.VarBinding) -> bool:
+    """Whether an operator reads constants only and its result is too small to be kept unfolded for its size."""
+    ty = binding.var.ty
+    if operator_name(binding.value) in (None, "relax.call_tir") or not isinstance(ty, relax.TensorType):
+        return False
+    if not all(isinstance(arg, GenericConst) for arg in binding.value.args) or not binding.value.args:
+        return False
+    extents = [int(extent) for extent in ty.shape.values if isinstance(extent, tvm.tirx.IntImm)]
+    return len(extents) == ty.ndim and math.prod(extents) <= _ALWAYS_FOLDED_ELEMENTS
 
 
 def _check_fused(module: tvm.IRModule) -> Iterator[str]:

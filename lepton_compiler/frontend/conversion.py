@@ -9,14 +9,17 @@ A value in the graph is one of three things while the model is imported:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import onnx
 import tvm
 from tvm import relax, tirx
 
-from lepton_compiler.frontend.shape_values import ShapeValue, materialize, simplify
+from lepton_compiler.frontend.shape_values import ShapeValue, materialize, same_size, simplify
 
 Value: TypeAlias = "np.ndarray | ShapeValue | relax.Expr | list[Value]"
 """A list is an ONNX sequence whose length is known while importing."""
@@ -39,6 +42,8 @@ class Conversion:
         inputs: Its inputs; None for an optional one that is left out.
         attributes: Attribute values by name; strings are ``str``, tensors NumPy arrays.
         output_names: Names of the outputs; empty for an optional one that is not wanted.
+        declared_shapes: For each output the shape that the model declares, None where it declares none or leaves a
+            dimension open.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Conversion:
         attributes: dict[str, Any],
         output_names: Sequence[str],
         constants: dict[int, tuple[np.ndarray, relax.Expr]],
+        declared_shapes: Sequence[tuple[int, ...] | None] = (),
     ) -> None:
         self.builder = builder
         self.op = op
@@ -59,8 +65,17 @@ class Conversion:
         self.inputs = tuple(inputs)
         self.attributes = attributes
         self.output_names = tuple(output_names)
+        self.declared_shapes = tuple(declared_shapes)
         self._constants = constants
-        self._emitted = 0
+        self._numbers = itertools.count(1)
+
+    def with_inputs(self, replacements: Mapping[int, Value | None]) -> Conversion:
+        """The same node with other inputs in some places, for another converter; both number their bindings together."""
+        result = copy.copy(self)
+        count = max(len(self.inputs), *(index + 1 for index in replacements))
+        given = dict(enumerate(self.inputs)) | dict(replacements)
+        result.inputs = tuple(given.get(index) for index in range(count))
+        return result
 
     # Inputs
 
@@ -109,7 +124,7 @@ class Conversion:
             raise ConversionError(f"input {index} is missing")
         if value is default or isinstance(value, np.ndarray):
             return value
-        raise ConversionError(f"{self._input_label(index)} must be a constant, but is computed when the model runs")
+        raise ConversionError(f"input {index} must be a constant, but is computed when the model runs")
 
     def sizes(self, index: int) -> list[Size]:
         """Input ``index``, a vector of integers, as numbers and expressions in the inputs' symbols.
@@ -123,12 +138,27 @@ class Conversion:
         if isinstance(value, np.ndarray):
             return [int(size) for size in value.reshape(-1)]
         raise ConversionError(
-            f"{self._input_label(index)} must follow from constants and input shapes, "
-            "but is computed from data when the model runs"
+            f"input {index} must follow from constants and input shapes, but is computed from data when the model runs"
         )
 
-    def _input_label(self, index: int) -> str:
-        return f"input {index}"
+    def element_type(self, index: int) -> str:
+        """Element type of input ``index``, as NumPy names it, whatever kind of value it is."""
+        value = self.inputs[index]
+        return str(value.dtype) if isinstance(value, np.ndarray | ShapeValue) else dtype_of(value)
+
+    def declared_shape(self, output: int = 0) -> tuple[int, ...]:
+        """The shape that the model declares for output ``output``, where it follows from no input's shape.
+
+        Raises:
+            ConversionError: The model does not declare it, or leaves a dimension open.
+        """
+        shape = self.declared_shapes[output] if output < len(self.declared_shapes) else None
+        if shape is None:
+            raise ConversionError(
+                "the shape of its result depends on data that is known only when the model runs, "
+                "and the model does not declare it"
+            )
+        return shape
 
     # Attributes
 
@@ -143,6 +173,13 @@ class Conversion:
             raise ConversionError(f'attribute "{name}" is missing')
         return value
 
+    def target_dtype(self, name: str = "to") -> str:
+        """The element type that an attribute names, as NumPy spells it."""
+        try:
+            return str(onnx.helper.tensor_dtype_to_np_dtype(self.attribute(name)))
+        except KeyError:
+            raise ConversionError(f'attribute "{name}" names no element type') from None
+
     def wants(self, output: int) -> bool:
         """Whether anything may use output ``output``."""
         return output < len(self.output_names) and bool(self.output_names[output])
@@ -154,8 +191,7 @@ class Conversion:
         if isinstance(expr, relax.Var | tvm.ir.GenericConst):
             return expr
         expr = self.flatten(expr)
-        self._emitted += 1
-        return self.builder.emit(expr, f"{self.name}/{self._emitted}")
+        return self.builder.emit(expr, f"{self.name}/{next(self._numbers)}")
 
     def emit_te(self, compute: Callable[..., Any], *arguments: Any, name: str | None = None) -> relax.Expr:
         """Binds a kernel written as tensor expressions; ``name`` is the kernel's name."""
@@ -165,6 +201,37 @@ class Conversion:
         """A call of a kernel written as tensor expressions, not bound yet."""
         arguments = tuple(self.flatten_argument(a) if isinstance(a, relax.Expr) else a for a in arguments)
         return self.builder.call_te(compute, *arguments, primfunc_name_hint=name or self.op.lower())
+
+    def broadcastable(self, *tensors: relax.Expr) -> list[relax.Expr]:
+        """Bound tensors with shapes that Relax can broadcast.
+
+        Where two symbolic sizes meet and nothing shows that they are equal, the model takes them to be; the program
+        then checks it when it runs. ``(h - 1) // 16 + 1`` and ``2 * ((h - 1) // 32 + 1)`` are such a pair.
+        """
+        result = list(tensors)
+        rank = max(rank_of(tensor) for tensor in tensors)
+        for axis in range(-rank, 0):
+            known = None
+            for index, tensor in enumerate(result):
+                shape = shape_of(tensor)
+                if len(shape) < -axis or shape[axis] == 1:
+                    continue
+                known = shape[axis] if known is None or isinstance(shape[axis], int) else known
+            for index, tensor in enumerate(result):
+                if known is not None and rank_of(tensor) >= -axis:
+                    result[index] = self.with_size(tensor, axis, known)
+        return result
+
+    def with_size(self, tensor: relax.Expr, axis: int, size: Size) -> relax.Expr:
+        """A bound tensor whose ``axis`` has ``size``, checked at run time unless it is known or can't be."""
+        shape = shape_of(tensor)
+        have = shape[axis]
+        if isinstance(have, int) or same_size(have, size):
+            return tensor
+        shape[axis] = size
+        self._emitted += 1
+        cast = relax.TensorType(shape, dtype_of(tensor))
+        return self.builder.match_cast(tensor, cast, f"{self.name}/{self._emitted}")
 
     def flatten(self, expr: relax.Expr) -> relax.Expr:
         """Binds the calls inside of ``expr`` to inner variables, so that TVM has no reason to invent names."""

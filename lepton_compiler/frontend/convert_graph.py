@@ -19,9 +19,10 @@ from tvm import relax, topi
 
 from lepton_compiler.frontend import fold_constants, function_bodies, shape_operators, tvm_converters
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Value
+from lepton_compiler.frontend.declared_shapes import declared_shapes, empty_inputs
 from lepton_compiler.frontend.load_model import LoadedModel
 from lepton_compiler.frontend.operator_census import CONTROL_FLOW, canonical_domain, node_name, why_unsupported
-from lepton_compiler.frontend.operators.registry import find_converter
+from lepton_compiler.frontend.operators.registry import find_converter, find_run_time_converter
 from lepton_compiler.frontend.shape_values import ShapeValue
 from lepton_compiler.frontend.unsupported import Refusal
 
@@ -43,6 +44,7 @@ class _Scope:
         prefix: What inner nodes' names start with.
         final_names: Node names that the bindings of certain outputs must carry instead of their own.
         outer: The scope around a subgraph; a function body has none.
+        declared: Shapes that the model declares for tensors of this scope, where every dimension is a number.
     """
 
     values: dict[str, Any]
@@ -50,6 +52,7 @@ class _Scope:
     prefix: str = ""
     final_names: Mapping[str, str] = field(default_factory=dict)
     outer: _Scope | None = None
+    declared: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def lookup(self, name: str) -> Any:
         """The value of ``name`` here or in the scopes around."""
@@ -99,7 +102,8 @@ class GraphConverter:
             One expression per graph output; meaningless when ``refusals`` is not empty.
         """
         graph = self._model.proto.graph
-        scope = _Scope({**self._initializers(graph), **inputs}, self._model.opsets)
+        values = {**self._initializers(graph), **inputs, **empty_inputs(inputs)}
+        scope = _Scope(values, self._model.opsets, declared=declared_shapes(graph))
         self._walk(graph.node, scope)
         if self.refusals:
             return []
@@ -181,8 +185,12 @@ class GraphConverter:
         self, node: onnx.NodeProto, domain: str, version: int, inputs: Sequence[Any], scope: _Scope
     ) -> Sequence[Any]:
         name = scope.name_of(node)
-        conversion = self._conversion(node.op_type, name, version, inputs, _attributes(node), node.output)
-        converter = find_converter(domain, node.op_type, version)
+        declared = [scope.declared.get(output) for output in node.output]
+        conversion = self._conversion(node.op_type, name, version, inputs, _attributes(node), node.output, declared)
+        unknown = [i for i, value in enumerate(inputs) if isinstance(value, relax.Expr)]
+        converter = find_run_time_converter(domain, node.op_type, unknown)
+        if converter is None:
+            converter = find_converter(domain, node.op_type, version)
         if converter is not None:
             return self._bind(conversion, converter(conversion))
         if tvm_converters.is_available(domain, node.op_type):
@@ -193,9 +201,16 @@ class GraphConverter:
         raise ConversionError(why_unsupported(node, scope.opsets) or "ONNX defines no body for these types")
 
     def _conversion(
-        self, op: str, name: str, version: int, inputs: Sequence[Any], attributes: dict[str, Any], outputs: Sequence[str]
+        self,
+        op: str,
+        name: str,
+        version: int,
+        inputs: Sequence[Any],
+        attributes: dict[str, Any],
+        outputs: Sequence[str],
+        declared: Sequence[tuple[int, ...] | None] = (),
     ) -> Conversion:
-        return Conversion(self._builder, op, name, version, inputs, attributes, outputs, self._constants)
+        return Conversion(self._builder, op, name, version, inputs, attributes, outputs, self._constants, declared)
 
     def _bind(self, conversion: Conversion, result: Any) -> list[Any]:
         """Binds what a converter gave back; the last binding of the node carries its plain name."""
@@ -226,7 +241,9 @@ class GraphConverter:
         values = dict(zip(function.input, [*inputs, *[None] * (len(function.input) - len(inputs))], strict=False))
         opsets = {canonical_domain(entry.domain): entry.version for entry in function.opset_import} or scope.opsets
         finals = {function.output[0]: name} if function.output else {}
-        inner = _Scope(dict(values), opsets, f"{name}/", finals)
+        names = zip(function.output, node.output, strict=False)
+        declared = {inside: scope.declared[outside] for inside, outside in names if outside in scope.declared}
+        inner = _Scope(dict(values), opsets, f"{name}/", finals, declared=declared)
         before = len(self.refusals)
         self._walk([function_bodies.bind_attributes(n, bound) for n in function.node], inner)
         if len(self.refusals) > before:
@@ -236,12 +253,15 @@ class GraphConverter:
     def _convert_if(self, node: onnx.NodeProto, inputs: Sequence[Any], scope: _Scope) -> list[Any]:
         condition = inputs[0]
         if not isinstance(condition, np.ndarray):
-            raise ConversionError("its condition is known only at run time, and run-time control flow can't be compiled")
+            raise ConversionError(
+                "its condition is known only at run time, and run-time control flow can't be compiled"
+            )
         attributes = {attribute.name: attribute for attribute in node.attribute}
         branch = attributes["then_branch" if condition.reshape(-1)[0] else "else_branch"].g
         name = scope.name_of(node)
         finals = {branch.output[0].name: name} if branch.output else {}
-        inner = _Scope(self._initializers(branch), scope.opsets, f"{name}/", finals, scope)
+        declared = declared_shapes(branch)
+        inner = _Scope(self._initializers(branch), scope.opsets, f"{name}/", finals, scope, declared)
         before = len(self.refusals)
         self._walk(branch.node, inner)
         if len(self.refusals) > before:

@@ -16,7 +16,7 @@ _RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "Rando
                      "Bernoulli"})  # fmt: skip
 # These make large tensors out of small ones; as operators they cost nothing in the artifact.
 _GROWING = frozenset({"ConstantOfShape", "Expand", "Range", "Tile", "EyeLike", "OneHot", "Resize", "Upsample", "Pad"})
-_LARGEST_GROWN_BYTES = 1 << 20
+_LARGEST_GROWN_BYTES = 64 << 20
 
 # What the reference implementation raises for a type or attribute that it doesn't handle.
 _FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,

@@ -147,6 +147,7 @@ def prelu(conversion: Conversion) -> relax.Expr:
     if conversion.opset < 7 and rank_of(slope) == 1 and shape_of(slope) != [1]:
         # Before version 7 a slope vector belonged to the channels.
         slope = conversion.emit(relax.op.reshape(slope, [-1] + [1] * (rank_of(x) - 2)))
+    x, slope = conversion.broadcastable(x, slope)
     return relax.op.where(relax.op.less(x, scalar(0, x)), relax.op.multiply(slope, x), x)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tvm import relax
 
-from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of
+from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.activation_functions import apply_activation, scalar
 from lepton_compiler.frontend.operators.registry import converter
 
@@ -13,7 +13,20 @@ from lepton_compiler.frontend.operators.registry import converter
 @converter("MatMul")
 def matmul(conversion: Conversion) -> relax.Expr:
     """``a @ b`` with NumPy's broadcasting."""
-    return relax.op.matmul(conversion.tensor(0), conversion.tensor(1))
+    return multiply_matrices(conversion, conversion.tensor(0), conversion.tensor(1))
+
+
+def multiply_matrices(conversion: Conversion, a: relax.Expr, b: relax.Expr) -> relax.Expr:
+    """``a @ b``; symbolic sizes that must be equal and aren't known to be are checked at run time."""
+    inner_a, inner_b = shape_of(a)[-1], shape_of(b)[-2 if rank_of(b) > 1 else -1]
+    if isinstance(inner_a, int):
+        b = conversion.with_size(b, -2 if rank_of(b) > 1 else -1, inner_a)
+    else:
+        a = conversion.with_size(a, -1, inner_b)
+    for axis in range(-min(rank_of(a), rank_of(b)), -2):
+        if shape_of(a)[axis] != 1 and shape_of(b)[axis] != 1:
+            b = conversion.with_size(b, axis, shape_of(a)[axis])
+    return relax.op.matmul(a, b)
 
 
 @converter("Gemm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 from lepton_compiler.frontend import operators
@@ -16,6 +16,7 @@ Result: TypeAlias = "Value | Sequence[Value | None]"
 Converter: TypeAlias = Callable[[Conversion], Result]
 
 _TABLE: dict[tuple[str, str], dict[int, Converter]] = {}
+_RUN_TIME_TABLE: dict[tuple[str, str], tuple[frozenset[int], Converter]] = {}
 
 
 def converter(*names: str, domain: str = "", since: int = 1) -> Callable[[Converter], Converter]:
@@ -34,6 +35,31 @@ def converter(*names: str, domain: str = "", since: int = 1) -> Callable[[Conver
         return function
 
     return register
+
+
+def run_time_converter(*names: str, inputs: Sequence[int], domain: str = "") -> Callable[[Converter], Converter]:
+    """Registers a converter for nodes that are given one of ``inputs`` only when the model runs.
+
+    These are the inputs whose values ordinary converters want to know: target shapes, axes, numbers of results. Such a
+    converter may rely on the output shapes that the model declares. Registering an operator twice raises ``ValueError``.
+    """
+
+    def register(function: Converter) -> Converter:
+        for name in names:
+            key = (_canonical(domain), name)
+            if key in _RUN_TIME_TABLE:
+                raise ValueError(f"operator {name} of domain {domain!r} has two run-time converters")
+            _RUN_TIME_TABLE[key] = (frozenset(inputs), function)
+        return function
+
+    return register
+
+
+def find_run_time_converter(domain: str, name: str, run_time_inputs: Collection[int]) -> Converter | None:
+    """The converter of an operator whose inputs ``run_time_inputs`` are known only when the model runs."""
+    _load_all()
+    inputs, function = _RUN_TIME_TABLE.get((_canonical(domain), name), (frozenset(), None))
+    return None if inputs.isdisjoint(run_time_inputs) else function
 
 
 def find_converter(domain: str, name: str, version: int) -> Converter | None:

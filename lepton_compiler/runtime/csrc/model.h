@@ -98,6 +98,9 @@ extern const lepton_model lepton_generated_model;
 int32_t lepton_call_kernel(lepton_session *session, int32_t index, lepton_kernel_function kernel, TVMFFIAny *args,
                            int32_t num_args);
 
+/* Defined by the runtime: 0 where two sizes that the model takes for equal are; else the session's error says which. */
+int32_t lepton_check_dim(lepton_session *session, const char *node, int32_t axis, int64_t size, int64_t expected);
+
 /* Size arithmetic that saturates at INT64_MAX, for non-negative operands. */
 static inline int64_t lepton_size_add(int64_t a, int64_t b) { return a > INT64_MAX - b ? INT64_MAX : a + b; }
 static inline int64_t lepton_size_mul(int64_t a, int64_t b) { return b != 0 && a > INT64_MAX / b ? INT64_MAX : a * b; }

@@ -1,0 +1,205 @@
+"""Elements by index: Gather, GatherElements, GatherND, Scatter*, OneHot, TopK, CumSum, ReverseSequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tvm import relax, te, tirx, topi
+
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
+from lepton_compiler.frontend.operators.activation_functions import scalar
+from lepton_compiler.frontend.operators.registry import converter
+
+
+def _wrapped(conversion: Conversion, index: int, size: Any) -> relax.Expr:
+    """The indices of input ``index``; negative ones count from the end of an axis of ``size`` elements."""
+    value = conversion.inputs[index]
+    if isinstance(value, np.ndarray) and isinstance(size, int):
+        return relax.const(np.where(value < 0, value + size, value).astype(value.dtype))
+    if isinstance(value, np.ndarray) and (value >= 0).all():
+        return conversion.tensor(index)
+    tensor = conversion.tensor(index)
+
+    def compute(indices: te.Tensor, extent: Any) -> te.Tensor:
+        def element(*i: tirx.Var) -> tirx.Expr:
+            return tirx.Select(indices(*i) < 0, indices(*i) + tirx.Cast(indices.dtype, extent), indices(*i))
+
+        return te.compute(indices.shape, element, name="wrap_indices", tag=topi.tag.ELEMWISE)
+
+    return conversion.emit_te(compute, tensor, tirx.IntImm("int64", size) if isinstance(size, int) else size)
+
+
+@converter("Gather")
+def gather(conversion: Conversion) -> relax.Expr:
+    """Slices of an axis, by an index tensor of any rank."""
+    x = conversion.tensor(0)
+    axis = conversion.attribute("axis", 0) % rank_of(x)
+    indices = _wrapped(conversion, 1, shape_of(x)[axis])
+    shape = shape_of(indices)
+    if len(shape) != 1 and dtype_of(x) == "float32" and not shape:
+        taken = conversion.emit(relax.op.take(x, conversion.emit(relax.op.reshape(indices, [1])), axis))
+        return relax.op.reshape(taken, [size for i, size in enumerate(shape_of(x)) if i != axis])
+    return relax.op.take(x, indices, axis)
+
+
+@converter("GatherElements")
+def gather_elements(conversion: Conversion) -> relax.Expr:
+    """``y[i, j] = x[index[i, j], j]`` along an axis."""
+    x = conversion.tensor(0)
+    axis = conversion.attribute("axis", 0) % rank_of(x)
+    return relax.op.gather_elements(x, _wrapped(conversion, 1, shape_of(x)[axis]), axis)
+
+
+@converter("GatherND")
+def gather_nd(conversion: Conversion) -> relax.Expr:
+    """Slices of ``x`` at index vectors, which are the last axis of the index tensor."""
+    x, indices = conversion.tensor(0), conversion.tensor(1)
+    batch = conversion.attribute("batch_dims", 0)
+    depth = shape_of(indices)[-1]
+    if not isinstance(depth, int):
+        raise ConversionError("the length of an index vector must be fixed")
+
+    def compute(data: te.Tensor, index: te.Tensor) -> te.Tensor:
+        outer = index.shape[:-1]
+
+        def element(*i: tirx.Var) -> tirx.Expr:
+            lead, rest = i[: len(outer)], i[len(outer) :]
+            place = [_nonnegative(index(*lead, k), data.shape[batch + k]) for k in range(depth)]
+            return data(*i[:batch], *place, *rest)
+
+        return te.compute((*outer, *data.shape[batch + depth :]), element, name="gather_nd")
+
+    return conversion.call_te(compute, x, indices, name="gather_nd")
+
+
+def _nonnegative(index: Any, size: Any) -> Any:
+    index = index.astype("int64")
+    return tirx.Select(index < 0, index + size, index)
+
+
+@converter("ScatterElements", "Scatter")
+def scatter_elements(conversion: Conversion) -> relax.Expr:
+    """``y[index[i, j], j]`` is set to, or combined with, ``updates[i, j]``."""
+    x, updates = conversion.tensor(0), conversion.tensor(2)
+    axis = conversion.attribute("axis", 0) % rank_of(x)
+    indices = _wrapped(conversion, 1, shape_of(x)[axis])
+    return relax.op.scatter_elements(x, indices, updates, axis, _reduction(conversion))
+
+
+@converter("ScatterND")
+def scatter_nd(conversion: Conversion) -> relax.Expr:
+    """Slices of ``x`` at index vectors are set to, or combined with, the updates."""
+    x, updates = conversion.tensor(0), conversion.tensor(2)
+    depth = shape_of(conversion.tensor(1))[-1]
+    sizes = shape_of(x)[:depth]
+    value = conversion.inputs[1]
+    if isinstance(value, np.ndarray) and all(isinstance(size, int) for size in sizes):
+        indices = relax.const(np.where(value < 0, value + np.array(sizes), value).astype(value.dtype))
+    else:
+        indices = _wrapped_vectors(conversion, sizes)
+    return relax.op.scatter_nd(x, indices, updates, _reduction(conversion))
+
+
+def _wrapped_vectors(conversion: Conversion, sizes: Sequence[Any]) -> relax.Expr:
+    def compute(indices: te.Tensor, extents: list[Any]) -> te.Tensor:
+        def element(*i: tirx.Var) -> tirx.Expr:
+            size: Any = extents[-1]
+            for k in range(len(extents) - 2, -1, -1):
+                size = tirx.Select(i[-1] == k, extents[k], size)
+            return _nonnegative(indices(*i), size).astype(indices.dtype)
+
+        return te.compute(indices.shape, element, name="wrap_indices")
+
+    return conversion.emit_te(compute, conversion.tensor(1), [tirx.convert(size) for size in sizes])
+
+
+def _reduction(conversion: Conversion) -> str:
+    name = conversion.attribute("reduction", "none")
+    return "update" if name == "none" else name
+
+
+@converter("OneHot")
+def one_hot(conversion: Conversion) -> relax.Expr:
+    """``values[1]`` where an index equals the position along the new axis, else ``values[0]``."""
+    indices, values = conversion.tensor(0), conversion.tensor(2)
+    depth = conversion.sizes(1)[0]
+    axis = conversion.attribute("axis", -1) % (rank_of(indices) + 1)
+
+    def compute(index: te.Tensor, choice: te.Tensor, size: Any) -> te.Tensor:
+        shape = [*index.shape[:axis], size, *index.shape[axis:]]
+
+        def element(*i: tirx.Var) -> tirx.Expr:
+            wanted = index(*i[:axis], *i[axis + 1 :]).astype("int64")
+            hit = tirx.any(wanted == i[axis], wanted + size == i[axis])
+            return tirx.Select(hit, choice(1), choice(0))
+
+        return te.compute(shape, element, name="one_hot")
+
+    size = tirx.IntImm("int64", depth) if isinstance(depth, int) else depth
+    return conversion.call_te(compute, indices, values, size, name="one_hot")
+
+
+@converter("TopK")
+def top_k(conversion: Conversion) -> relax.Expr:
+    """The k largest or smallest elements along an axis, in order, and their indices."""
+    x = conversion.tensor(0)
+    k = conversion.attribute("k") if conversion.opset < 10 else conversion.sizes(1)[0]
+    if not isinstance(k, int):
+        raise ConversionError("k must be a constant")
+    axis = conversion.attribute("axis", -1) % rank_of(x)
+    largest = bool(conversion.attribute("largest", 1))
+    return relax.op.topk(x, k, axis, "both", largest, "int64")
+
+
+@converter("CumSum", "CumProd")
+def cumulative(conversion: Conversion) -> relax.Expr:
+    """Running sums or products along an axis, optionally from the end or without the element itself."""
+    x = conversion.tensor(0)
+    axis = int(conversion.constant(1).reshape(-1)[0]) % rank_of(x)
+    operator = relax.op.cumsum if conversion.op == "CumSum" else relax.op.cumprod
+    reverse = bool(conversion.attribute("reverse", 0))
+    if reverse:
+        x = conversion.emit(relax.op.flip(x, axis))
+    result = operator(x, axis, dtype_of(x), bool(conversion.attribute("exclusive", 0)))
+    return relax.op.flip(result, axis) if reverse else result
+
+
+@converter("ReverseSequence")
+def reverse_sequence(conversion: Conversion) -> relax.Expr:
+    """The first elements of each sequence in reverse order; how many is given for each."""
+    x, lengths = conversion.tensor(0), conversion.tensor(1)
+    time, batch = conversion.attribute("time_axis", 0), conversion.attribute("batch_axis", 1)
+
+    def compute(data: te.Tensor, length: te.Tensor) -> te.Tensor:
+        def element(*i: tirx.Var) -> tirx.Expr:
+            count = length(i[batch]).astype("int64")
+            place = list(i)
+            place[time] = tirx.Select(i[time] < count, count - 1 - i[time], i[time])
+            return data(*place)
+
+        return te.compute(data.shape, element, name="reverse_sequence")
+
+    return conversion.call_te(compute, x, lengths, name="reverse_sequence")
+
+
+@converter("Einsum")
+def einsum(conversion: Conversion) -> relax.Expr:
+    """Sums of products over named axes."""
+    equation = conversion.attribute("equation").replace(" ", "")
+    return relax.op.einsum(relax.Tuple(conversion.tensors()), equation)
+
+
+@converter("LpNormalization")
+def lp_normalization(conversion: Conversion) -> relax.Expr:
+    """``x / norm(x)`` along an axis; 0 where the norm is 0."""
+    x = conversion.tensor(0)
+    axis, p = conversion.attribute("axis", -1), conversion.attribute("p", 2)
+    if p == 1:
+        norm = relax.op.sum(relax.op.abs(x), [axis], keepdims=True)
+    else:
+        norm = relax.op.sqrt(relax.op.sum(relax.op.multiply(x, x), [axis], keepdims=True))
+    norm = conversion.emit(norm)
+    zero = relax.op.equal(norm, scalar(0, x))
+    return relax.op.divide(x, relax.op.where(zero, scalar(1, x), norm))

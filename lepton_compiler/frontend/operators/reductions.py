@@ -1,0 +1,130 @@
+"""Reductions over axes: ReduceSum and its relatives, ArgMax and ArgMin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm import relax, topi
+
+from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
+from lepton_compiler.frontend.operators.activation_functions import scalar
+from lepton_compiler.frontend.operators.registry import converter
+
+_Reduce = Callable[[relax.Expr, list[int], bool], relax.Expr]
+
+
+def _log_sum_exp(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    # The largest element is taken out, so that exp can't overflow.
+    largest = relax.op.max(x, axes, keepdims=True)
+    total = relax.op.log(relax.op.sum(relax.op.exp(relax.op.subtract(x, largest)), axes, keepdims=True))
+    result = relax.op.add(total, largest)
+    return result if keepdims else relax.op.squeeze(result, axes)
+
+
+def _log_sum(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    return relax.op.log(relax.op.sum(x, axes, keepdims=keepdims))
+
+
+def _sum_square(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    return relax.op.sum(relax.op.multiply(x, x), axes, keepdims=keepdims)
+
+
+def _l1(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    return relax.op.sum(relax.op.abs(x), axes, keepdims=keepdims)
+
+
+def _l2(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    return relax.op.sqrt(_sum_square(x, axes, keepdims))
+
+
+def _boolean(reduce: Callable[..., relax.Expr]) -> _Reduce:
+    """Minimum and maximum, which TVM has no boolean form of."""
+
+    def function(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+        if dtype_of(x) != "bool":
+            return reduce(x, axes, keepdims=keepdims)
+        return relax.op.astype(reduce(relax.op.astype(x, "uint8"), axes, keepdims=keepdims), "bool")
+
+    return function
+
+
+_REDUCTIONS: dict[str, _Reduce] = {
+    "ReduceSum": lambda x, axes, keepdims: relax.op.sum(x, axes, keepdims=keepdims),
+    "ReduceMean": lambda x, axes, keepdims: relax.op.mean(x, axes, keepdims=keepdims),
+    "ReduceProd": lambda x, axes, keepdims: relax.op.prod(x, axes, keepdims=keepdims),
+    "ReduceMax": _boolean(relax.op.max),
+    "ReduceMin": _boolean(relax.op.min),
+    "ReduceLogSumExp": _log_sum_exp,
+    "ReduceLogSum": _log_sum,
+    "ReduceSumSquare": _sum_square,
+    "ReduceL1": _l1,
+    "ReduceL2": _l2,
+}
+# What each gives for no elements at all.
+_EMPTY = {
+    "ReduceSum": 0.0, "ReduceProd": 1.0, "ReduceMax": float("-inf"), "ReduceMin": float("inf"), "ReduceSumSquare": 0.0,
+    "ReduceL1": 0.0, "ReduceL2": 0.0, "ReduceLogSum": float("-inf"), "ReduceLogSumExp": float("-inf"),
+    "ReduceMean": float("nan"),
+}  # fmt: skip
+
+
+@converter(*_REDUCTIONS)
+def reduce(conversion: Conversion) -> relax.Expr:
+    """Combines the elements along some axes; all of them where none are named."""
+    x = conversion.tensor(0)
+    axes = _axes(conversion, rank_of(x))
+    keepdims = bool(conversion.attribute("keepdims", 1))
+    if not axes:
+        return _over_nothing(conversion, x)
+    if 0 in [shape_of(x)[axis] for axis in axes]:
+        return _of_nothing(conversion, x, axes, keepdims)
+    return _REDUCTIONS[conversion.op](x, axes, keepdims)
+
+
+def _axes(conversion: Conversion, rank: int) -> list[int]:
+    given = conversion.attribute("axes", None)
+    if given is None and conversion.has(1):
+        given = conversion.constant(1).reshape(-1).tolist()
+    if not given:
+        return [] if conversion.attribute("noop_with_empty_axes", 0) else list(range(rank))
+    return sorted({int(axis) % rank for axis in given})
+
+
+def _over_nothing(conversion: Conversion, x: relax.Expr) -> relax.Expr:
+    """No axis is reduced: every element is combined with itself alone."""
+    functions: dict[str, Callable[[relax.Expr], relax.Expr]] = {
+        "ReduceLogSum": relax.op.log,
+        "ReduceSumSquare": lambda value: relax.op.multiply(value, value),
+        "ReduceL1": relax.op.abs,
+        "ReduceL2": relax.op.abs,
+    }
+    return functions.get(conversion.op, lambda value: value)(x)
+
+
+def _of_nothing(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    """A reduced axis has size 0, where TVM's reductions leave memory as it was."""
+    shape = [1 if axis in axes else size for axis, size in enumerate(shape_of(x)) if keepdims or axis not in axes]
+    value = _EMPTY[conversion.op]
+    dtype = dtype_of(x)
+    if dtype.startswith(("int", "uint", "bool")) and value in (float("inf"), float("-inf")):
+        limit = topi.utils.tirx.max_value(dtype) if value > 0 else topi.utils.tirx.min_value(dtype)
+        value = int(limit.value)
+    return relax.op.full(shape, relax.const(value, dtype), dtype)
+
+
+@converter("ArgMax", "ArgMin")
+def arg_extreme(conversion: Conversion) -> relax.Expr:
+    """Index of the largest or smallest element along an axis: of the first such, or of the last."""
+    x = conversion.tensor(0)
+    axis = conversion.attribute("axis", 0) % rank_of(x)
+    keepdims = bool(conversion.attribute("keepdims", 1))
+    operator = relax.op.argmax if conversion.op == "ArgMax" else relax.op.argmin
+    if dtype_of(x) == "bool":
+        x = conversion.emit(relax.op.astype(x, "uint8"))
+    if not conversion.attribute("select_last_index", 0):
+        return operator(x, axis, keepdims)
+    size = shape_of(x)[axis]
+    mirrored = operator(relax.op.flip(x, axis), axis, keepdims)
+    return conversion.call_te(
+        lambda index, last: topi.subtract(last - 1, index), conversion.emit(mirrored), size, name="mirror_index"
+    ) if not isinstance(size, int) else relax.op.subtract(relax.const(size - 1, "int64"), mirrored)

@@ -1,0 +1,128 @@
+"""Slice, Pad and Trilu whose positions are inputs that are known only when the model runs.
+
+The model declares the result's shape; where its elements come from is computed in the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm import relax, te, tirx, topi
+
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of
+from lepton_compiler.frontend.operators.registry import run_time_converter
+from lepton_compiler.frontend.operators.run_time_shapes import as_index, scalar_at
+
+
+@run_time_converter("Slice", inputs=(1, 2, 3, 4))
+def run_time_slice(conversion: Conversion) -> relax.Expr:
+    """Elements from ``start`` on along some axes; how many is declared."""
+    shape = conversion.declared_shape()
+    optional = [conversion.tensor(i) if conversion.has(i) else None for i in (3, 4)]
+    given = [tensor for tensor in optional if tensor is not None]
+
+    def compute(data: te.Tensor, starts: te.Tensor, *rest: te.Tensor) -> te.Tensor:
+        tensors = iter(rest)
+        axes, steps = (next(tensors) if tensor is not None else None for tensor in optional)
+
+        def element(*i: tirx.Var) -> tirx.Expr:
+            return data(*_sliced_place(i, data.shape, starts, axes, steps))
+
+        return te.compute(shape, element, name="slice", tag=topi.tag.INJECTIVE)
+
+    return conversion.call_te(compute, conversion.tensor(0), conversion.tensor(1), *given, name="slice")
+
+
+def _sliced_place(
+    index: Sequence[tirx.Var],
+    sizes: Sequence[tirx.Expr],
+    starts: te.Tensor,
+    axes: te.Tensor | None,
+    steps: te.Tensor | None,
+) -> list[tirx.Expr]:
+    place: list[tirx.Expr] = list(index)
+    for number in range(int(starts.shape[0])):
+        step = as_index(steps(number)) if steps is not None else tirx.const(1, "int64")
+        start = as_index(starts(number))
+        for axis in range(len(sizes)) if axes is not None else [number]:
+            size = tirx.Cast("int64", sizes[axis])
+            first = tirx.Select(start < 0, start + size, start)
+            last = tirx.Select(step < 0, size - 1, size)
+            moved = tirx.max(tirx.min(first, last), tirx.const(0, "int64")) + tirx.Cast("int64", index[axis]) * step
+            if axes is None:
+                place[axis] = moved
+                continue
+            named = as_index(axes(number))
+            hit = tirx.any(named == axis, named == axis - len(sizes))
+            place[axis] = tirx.Select(hit, moved, tirx.Cast("int64", place[axis]))
+    return place
+
+
+@run_time_converter("Pad", inputs=(1, 3))
+def run_time_pad(conversion: Conversion) -> relax.Expr:
+    """Elements around the input, as many in front as the input says."""
+    shape = conversion.declared_shape()
+    mode = conversion.attribute("mode", "constant")
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        raise ConversionError(f'unknown padding mode "{mode}"')
+    optional = [conversion.tensor(i) if conversion.has(i) else None for i in (2, 3)]
+    given = [tensor for tensor in optional if tensor is not None]
+    rank = rank_of(conversion.tensor(0))
+
+    def compute(data: te.Tensor, pads: te.Tensor, *rest: te.Tensor) -> te.Tensor:
+        tensors = iter(rest)
+        value, axes = (next(tensors) if tensor is not None else None for tensor in optional)
+        before = [_padding_before(pads, axes, axis, rank) for axis in range(rank)]
+
+        def element(*i: tirx.Var) -> tirx.Expr:
+            place = [tirx.Cast("int64", index) - begin for index, begin in zip(i, before, strict=True)]
+            sizes = [tirx.Cast("int64", size) for size in data.shape]
+            if mode != "constant":
+                return data(*(_mirrored(mode, p, size) for p, size in zip(place, sizes, strict=True)))
+            inside = tirx.all(*(tirx.all(p >= 0, p < size) for p, size in zip(place, sizes, strict=True)))
+            outside = scalar_at(value) if value is not None else tirx.const(0, data.dtype)
+            return tirx.if_then_else(inside, data(*place), outside)
+
+        return te.compute(shape, element, name=f"pad_{mode}", tag=topi.tag.INJECTIVE)
+
+    return conversion.call_te(compute, conversion.tensor(0), conversion.tensor(1), *given, name=f"pad_{mode}")
+
+
+def _padding_before(pads: te.Tensor, axes: te.Tensor | None, axis: int, rank: int) -> tirx.Expr:
+    if axes is None:
+        return as_index(pads(axis))
+    before: tirx.Expr = tirx.const(0, "int64")
+    for number in range(int(axes.shape[0])):
+        named = as_index(axes(number))
+        before = tirx.Select(tirx.any(named == axis, named == axis - rank), as_index(pads(number)), before)
+    return before
+
+
+def _mirrored(mode: str, index: tirx.Expr, size: tirx.Expr) -> tirx.Expr:
+    """The index inside of an axis that a padded position takes its value from."""
+    if mode == "edge":
+        return tirx.min(tirx.max(index, tirx.const(0, "int64")), size - 1)
+    if mode == "wrap":
+        return tirx.floormod(index, size)
+    period = tirx.max(size * 2 - 2, tirx.const(1, "int64"))
+    place = tirx.floormod(index, period)
+    return tirx.min(tirx.min(place, period - place), size - 1)
+
+
+@run_time_converter("Trilu", inputs=(1,))
+def run_time_trilu(conversion: Conversion) -> relax.Expr:
+    """Upper or lower triangles of matrices; which diagonal they end at is read by the kernel."""
+    upper = bool(conversion.attribute("upper", 1))
+    x = conversion.tensor(0)
+    zero = tirx.const(0, dtype_of(x))
+
+    def compute(data: te.Tensor, diagonal: te.Tensor) -> te.Tensor:
+        shift = as_index(scalar_at(diagonal))
+
+        def element(*i: tirx.Var) -> tirx.Expr:
+            distance = tirx.Cast("int64", i[-1]) - tirx.Cast("int64", i[-2])
+            return tirx.Select(distance >= shift if upper else distance <= shift, data(*i), zero)
+
+        return te.compute(data.shape, element, name="trilu", tag=topi.tag.INJECTIVE)
+
+    return conversion.call_te(compute, x, conversion.tensor(1), name="trilu")
