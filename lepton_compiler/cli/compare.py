@@ -1,0 +1,157 @@
+"""``lepton compare``: outputs beside those of ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
+from lepton_compiler.cli.options import (
+    disable_pass_option,
+    feed_options,
+    file_path,
+    format_option,
+    input_shapes_option,
+    parse_shapes,
+    threads_option,
+)
+from lepton_compiler.cli.rendering import progress, shape_text, show_json, show_table, warn
+from lepton_compiler.core.errors import UserError
+from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.evaluation.tolerances import TOLERANCES, Tolerance
+
+if TYPE_CHECKING:
+    from lepton_compiler.core.manifest import Manifest
+    from lepton_compiler.evaluation.comparison import OutputComparison
+
+EXIT_DISAGREES = 1
+
+_TOLERANCE_TABLE = "\n".join(
+    f"  {t.name:<7} max abs {t.max_abs_of_range:g} of the output's range"
+    + (f", cosine {t.min_cosine}" if t.min_cosine else "")
+    + f": {t.purpose}"
+    for t in TOLERANCES.values()
+)
+
+
+@click.command(
+    "compare",
+    short_help="Compare a model's outputs with ONNX Runtime's.",
+    help=f"""Runs MODEL and ONNX Runtime on the same inputs and compares every output.
+
+    MODEL is an artifact, followed by the ONNX file that it was compiled from, or an ONNX file alone, which is compiled
+    first. Ends with exit code 1 where an output disagrees.
+
+    \b
+    Tolerances:
+    {_TOLERANCE_TABLE.replace(chr(10), chr(10) + "    ")}
+
+    \b
+    Examples:
+      lepton compare model.onnx
+      lepton compare model.so model.onnx --inputs in.npz --tolerance strict
+      lepton compare ocr.onnx --input-shapes "x:[1,3,48,320]" --format json
+    """,
+)
+@click.argument("model", type=file_path, metavar="MODEL")
+@click.argument("reference", type=file_path, required=False, metavar="[MODEL.onnx]")
+@click.option(
+    "--tolerance",
+    type=click.Choice(list(TOLERANCES)),
+    default="fp32",
+    show_default=True,
+    help="How near an output must be.",
+)
+@feed_options
+@input_shapes_option
+@disable_pass_option
+@threads_option
+@format_option
+def command(
+    model: Path,
+    reference: Path | None,
+    tolerance: str,
+    inputs_file: Path | None,
+    seed: int,
+    allow_nan: bool,
+    input_shapes: tuple[str, ...],
+    disabled_passes: tuple[str, ...],
+    threads: int | None,
+    output_format: str,
+) -> None:
+    """Compares a model's outputs with ONNX Runtime's; the decorator above has the help text."""
+    from lepton_compiler.evaluation.comparison import compare_outputs
+    from lepton_compiler.evaluation.runner import open_peer, require_peer
+    from lepton_compiler.runtime.model import load
+
+    peer = require_peer("onnxruntime", "comparing with ONNX Runtime")
+    onnx_file = reference_of(model, reference)
+    shapes = parse_shapes(input_shapes)
+    options = CompileOptions(input_shapes=shapes, disabled_passes=disabled_passes)
+    with (
+        progress("compile") as on_step,
+        as_artifact(model, options, on_step) as library,
+        load(library, threads=threads) as loaded,
+    ):
+        _check_same_model(loaded.manifest, onnx_file)
+        feed = make_feed(loaded.inputs, shapes, inputs_file, seed, allow_nan=allow_nan)
+        on_step("run")
+        actual = loaded(*feed.values())
+        on_step("run ONNX Runtime")
+        runner = open_peer(peer, onnx_file, loaded.threads, {name: value.shape for name, value in feed.items()})
+        expected = runner.run(feed)
+        runner.close()
+    comparisons = compare_outputs(actual, expected, TOLERANCES[tolerance])
+    if output_format == "json":
+        show_json({"tolerance": TOLERANCES[tolerance], "agrees": _all_agree(comparisons), "outputs": comparisons})
+    else:
+        _show(comparisons, TOLERANCES[tolerance])
+    if not _all_agree(comparisons):
+        raise click.exceptions.Exit(EXIT_DISAGREES)
+
+
+def reference_of(model: Path, reference: Path | None) -> Path:
+    """The ONNX file that peers run.
+
+    Raises:
+        UserError: MODEL is an artifact and no ONNX file is given, or both are ONNX files.
+    """
+    if is_artifact(model):
+        if reference is None:
+            raise UserError(f"{model} is an artifact; give the ONNX file that it was compiled from as second argument")
+        return reference
+    if reference is not None:
+        raise UserError(f"{model} is not an artifact, so it is its own reference; leave {reference} out")
+    return model
+
+
+def _check_same_model(manifest: Manifest, onnx_file: Path) -> None:
+    if not onnx_file.is_file():
+        raise UserError(f"can't read {onnx_file}: no such file")
+    if hashlib.sha256(onnx_file.read_bytes()).hexdigest() != manifest.model.sha256:
+        warn(f"the artifact was compiled from another file than {onnx_file}: {manifest.model.name} with another hash")
+
+
+def _all_agree(comparisons: list[OutputComparison]) -> bool:
+    return all(comparison.agrees for comparison in comparisons)
+
+
+def _show(comparisons: list[OutputComparison], tolerance: Tolerance) -> None:
+    rows = [
+        (
+            entry.name,
+            shape_text(entry.shape),
+            entry.dtype,
+            f"{entry.max_abs:.3g}",
+            f"{entry.max_abs / entry.reference_range:.2g}",
+            f"{entry.max_rel:.3g}",
+            f"{entry.cosine:.8f}",
+            "agrees" if entry.agrees else "; ".join(entry.reasons),
+        )
+        for entry in comparisons
+    ]
+    columns = ("output", "shape", "type", "max abs>", "of range>", "max rel>", "cosine>", f"under {tolerance.name}")
+    show_table(None, columns, rows)

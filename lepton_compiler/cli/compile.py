@@ -1,0 +1,135 @@
+"""``lepton compile``: an ONNX file to a shared library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lepton_compiler.cli.options import (
+    disable_pass_option,
+    file_path,
+    format_option,
+    input_shapes_option,
+    parse_shapes,
+    target_option,
+)
+from lepton_compiler.cli.rendering import bytes_text, progress, shape_text, show_facts, show_json, show_table
+from lepton_compiler.core.errors import OutputError
+from lepton_compiler.core.options import CompileOptions
+
+if TYPE_CHECKING:
+    from lepton_compiler.core.instruments import PassTimer
+    from lepton_compiler.core.manifest import TensorEntry
+    from lepton_compiler.driver import CompileReport
+
+
+@click.command("compile", short_help="Compile an ONNX file to a shared library.")
+@click.argument("model", type=file_path, metavar="MODEL.onnx")
+@click.option("-o", "--output", type=file_path, required=True, metavar="FILE.so", help="Library to write.")
+@target_option
+@input_shapes_option
+@disable_pass_option
+@click.option("--dump-ir", type=file_path, metavar="DIR", help="Write the program after every pass into DIR.")
+@click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
+@click.option("--print-time", is_flag=True, help="Show the seconds of every step and pass.")
+@format_option
+def command(
+    model: Path,
+    output: Path,
+    target: str,
+    input_shapes: tuple[str, ...],
+    disabled_passes: tuple[str, ...],
+    dump_ir: Path | None,
+    force: bool,
+    print_time: bool,
+    output_format: str,
+) -> None:
+    """Compiles MODEL.onnx to a shared library that needs the C library alone.
+
+    \b
+    Examples:
+      lepton compile mobilenet.onnx -o mobilenet.so
+      lepton compile bert.onnx -o bert.so --input-shapes "input_ids:[1,n] attention_mask:[1,n]"
+      lepton compile model.onnx -o model.so --target arm-cortex-a72 --force
+      lepton compile model.onnx -o model.so --dump-ir dumps --print-time
+    """
+    from lepton_compiler.core.instruments import ModuleDumper, PassTimer
+    from lepton_compiler.driver import compile_model
+
+    options = CompileOptions(target, parse_shapes(input_shapes), disabled_passes)
+    timer = PassTimer()
+    dumpers = [_open_dumps(ModuleDumper, dump_ir)] if dump_ir is not None else []
+    with progress("import") as on_step:
+        report = compile_model(model, output, options, force=force, instruments=(timer, *dumpers), on_step=on_step)
+    if output_format == "json":
+        show_json(_document(report, timer))
+        return
+    _show_summary(report)
+    if print_time:
+        _show_times(report, timer)
+
+
+def _open_dumps(dumper: Any, folder: Path) -> Any:
+    try:
+        return dumper(folder)
+    except OSError as error:
+        raise OutputError(f"can't write dumps into {folder}: {error.strerror}") from error
+
+
+def _document(report: CompileReport, timer: PassTimer) -> dict[str, Any]:
+    manifest = report.manifest
+    return {
+        "output": str(report.output),
+        "artifact_bytes": report.artifact_bytes,
+        "target": manifest.target,
+        "inputs": manifest.inputs,
+        "outputs": manifest.outputs,
+        "weights": manifest.weights,
+        "memory": manifest.memory,
+        "kernels": len(manifest.kernels),
+        "seconds": report.seconds,
+        "pass_seconds": timer.seconds,
+    }
+
+
+def _show_summary(report: CompileReport) -> None:
+    manifest = report.manifest
+    weights = manifest.weights
+    place = f"in {weights.file}, which must stay beside the library" if weights.file else "inside"
+    distinct = len({kernel.name for kernel in manifest.kernels})
+    total = sum(report.seconds.values())
+    steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in report.seconds.items())
+    show_facts(
+        [
+            ("wrote", f"{report.output} ({bytes_text(report.artifact_bytes)}) for {manifest.target.name}"),
+            ("inputs", _tensors(manifest.inputs)),
+            ("outputs", _tensors(manifest.outputs)),
+            ("weights", f"{bytes_text(weights.bytes)} {place}"),
+            ("kernels", f"{len(manifest.kernels)} calls of {distinct} kernels"),
+            ("memory", _memory_text(report)),
+            ("seconds", f"{total:.1f} ({steps})"),
+        ]
+    )
+
+
+def _tensors(entries: tuple[TensorEntry, ...]) -> str:
+    return ", ".join(f"{entry.name} {entry.dtype} {shape_text(entry.shape)}" for entry in entries)
+
+
+def _memory_text(report: CompileReport) -> str:
+    memory = report.manifest.memory
+    if memory.arena_bytes is None or memory.lower_bound_bytes is None:
+        text = f"arena {bytes_text(None)}"
+    else:
+        share = memory.arena_bytes / memory.lower_bound_bytes if memory.lower_bound_bytes else 1.0
+        bound = bytes_text(memory.lower_bound_bytes)
+        text = f"arena {bytes_text(memory.arena_bytes)}, {share:.3f} times the lower bound {bound}"
+    return f"{text}; {bytes_text(memory.thread_workspace_bytes)} workspace a thread"
+
+
+def _show_times(report: CompileReport, timer: PassTimer) -> None:
+    rows = [("step", name, f"{seconds:.3f}") for name, seconds in report.seconds.items()]
+    rows += [("pass", name, f"{seconds:.3f}") for name, seconds in timer.seconds.items()]
+    show_table(None, ("", "name", "seconds>"), rows)

@@ -1,0 +1,85 @@
+"""``lepton inspect``: what a model asks for, or what an artifact says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lepton_compiler.cli.inspect_artifact import inspect_artifact
+from lepton_compiler.cli.inspect_model import inspect_model_file
+from lepton_compiler.cli.inspect_node import explain_node
+from lepton_compiler.cli.model_argument import is_artifact
+from lepton_compiler.cli.options import (
+    disable_pass_option,
+    feed_options,
+    file_path,
+    format_option,
+    input_shapes_option,
+    parse_shapes,
+    target_option,
+    threads_option,
+)
+from lepton_compiler.cli.rendering import progress
+from lepton_compiler.core.options import CompileOptions
+
+
+@click.command("inspect", short_help="Show what a model asks for, or what an artifact holds.")
+@click.argument("model", type=file_path, metavar="MODEL")
+@click.option("--operators", is_flag=True, help="ONNX file: list every node of every operator.")
+@click.option("--why", "node", metavar="NODE", help="Show what each pass did or declined on a node of the model.")
+@click.option("--kernels", is_flag=True, help="Artifact: list every kernel with its nodes and schedule.")
+@click.option("--profile", is_flag=True, help="Artifact: run it and list kernels with their share of the time.")
+@target_option
+@input_shapes_option
+@disable_pass_option
+@feed_options
+@threads_option
+@format_option
+def command(
+    model: Path,
+    operators: bool,
+    node: str | None,
+    kernels: bool,
+    profile: bool,
+    target: str,
+    input_shapes: tuple[str, ...],
+    disabled_passes: tuple[str, ...],
+    inputs_file: Path | None,
+    seed: int,
+    allow_nan: bool,
+    threads: int | None,
+    output_format: str,
+) -> None:
+    """Shows what MODEL is: an ONNX file (inputs, operators and who converts each, parameters, multiply-accumulates,
+    weights) or an artifact (its manifest, kernels and passes). An artifact's code runs under --profile only.
+
+    \b
+    Examples:
+      lepton inspect model.onnx
+      lepton inspect ocr.onnx --input-shapes "x:[1,3,48,320]" --operators
+      lepton inspect model.so --profile --threads 1
+      lepton inspect model.onnx --why /layer1/conv1/Conv
+    """
+    artifact = is_artifact(model)
+    if profile and not artifact:
+        raise click.UsageError("--profile needs an artifact; compile the model first")
+    if operators and artifact:
+        raise click.UsageError("--operators needs an ONNX file; an artifact has kernels, which --kernels lists")
+    shapes = parse_shapes(input_shapes)
+    as_json = output_format == "json"
+    if node is not None:
+        with progress("follow the node through the passes"):
+            explanation = explain_node(model, node, CompileOptions(target, shapes, disabled_passes))
+        explanation.show(as_json)
+    elif artifact:
+        inspect_artifact(
+            model,
+            list_kernels=kernels,
+            profile=profile,
+            feed=(shapes, inputs_file, seed, allow_nan),
+            threads=threads,
+            as_json=as_json,
+        )
+    else:
+        inspect_model_file(model, shapes, list_nodes=operators, as_json=as_json)

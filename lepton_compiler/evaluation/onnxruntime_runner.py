@@ -1,0 +1,39 @@
+"""ONNX Runtime as a peer: the reference for agreement, and a rival for speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from lepton_compiler.evaluation.runner import Feed
+
+
+class OnnxRuntimeRunner:
+    """An ONNX file in ONNX Runtime's CPU provider."""
+
+    name = "onnxruntime"
+    version = onnxruntime.__version__
+
+    def __init__(self, model: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # Warnings about odd but harmless models would land among our own output; errors are raised in any case.
+        options.log_severity_level = 3
+        # Its threads spin after a run in wait of the next; in interleaved rounds they would steal the others' cores.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, feed: Feed) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        return dict(zip(self._outputs, self._session.run(None, dict(feed)), strict=True))
+
+    def close(self) -> None:
+        """Ends the session with its threads."""
+        del self._session
