@@ -79,7 +79,8 @@ typedef struct {
   uint64_t weights_bytes;
   uint64_t thread_workspace_bytes; /* what one thread's kernels allocate at once, at the most; each block aligned */
   int32_t is_static;               /* no symbols: arena_bytes needs no inputs */
-  /* Bytes of the arena for these symbol values; INT64_MAX where the size is not representable. */
+  /* Bytes of the arena for these symbol values; INT64_MAX where the size is not representable, -1 where the inputs are
+   * too small: an intermediate tensor would have a negative dimension. */
   int64_t (*arena_bytes)(const int64_t *symbols);
   /* Writes the dimensions of all outputs, one after the other. */
   void (*output_shapes)(const int64_t *symbols, int64_t *dims);

@@ -90,7 +90,11 @@ static lepton_status prepare_threads(lepton_session *session) {
 
 static lepton_status prepare_arena(lepton_session *session) {
   int64_t bytes = session->model->arena_bytes(session->symbols);
-  if (bytes < 0 || bytes == INT64_MAX) {
+  if (bytes < 0) {
+    return lepton_fail(LEPTON_ERROR_SHAPE,
+                       "the inputs are too small for this model: an intermediate tensor would have a negative size");
+  }
+  if (bytes == INT64_MAX) {
     return lepton_fail(LEPTON_ERROR_SIZE, "the intermediate tensors for these input shapes need more than 2^63 bytes");
   }
   return lepton_buffer_reserve(&session->arena, (uint64_t)bytes, "the arena of intermediate tensors");

@@ -59,10 +59,10 @@ void lepton_release_threads(lepton_session *session);
 lepton_status lepton_resolve(lepton_session *session, const lepton_tensor *inputs, int32_t input_count,
                              const lepton_tensor *outputs, int32_t output_count);
 
-/* buffers.c: where kernels read and write; copies what is not aligned. */
+/* bindings.c: where kernels read and write; copies what is not aligned. */
 lepton_status lepton_bind_buffers(lepton_session *session, const lepton_tensor *inputs, const lepton_tensor *outputs);
 
-/* buffers.c: hands the results over to the caller's tensors. */
+/* bindings.c: hands the results over to the caller's tensors. */
 void lepton_deliver_outputs(lepton_session *session, lepton_tensor *outputs);
 
 #endif

@@ -19,6 +19,12 @@
 
 _Thread_local lepton_thread *lepton_current_thread;
 
+/* One thread's share of a loop: tasks i, i + threads, ... of lane i. Its worker takes it, or the caller of the loop when
+ * it has nothing else to do: a worker that the system runs late holds nobody up. */
+typedef struct {
+  _Alignas(LEPTON_ALIGNMENT) atomic_uint state; /* generation * 2, plus 1 once it is taken */
+} lane;
+
 typedef struct {
   lepton_pool *pool;
   lepton_thread *thread;
@@ -32,12 +38,12 @@ struct lepton_pool {
   atomic_int sleeping_workers;
   atomic_bool run_active;
   atomic_bool stopping;
-  _Alignas(LEPTON_ALIGNMENT) atomic_uint busy_workers; /* of the current loop; the caller sleeps on it */
+  _Alignas(LEPTON_ALIGNMENT) atomic_uint unfinished_lanes; /* of the current loop; the caller sleeps on it */
   atomic_bool caller_sleeps;
   _Alignas(LEPTON_ALIGNMENT) atomic_uint barrier_round; /* tasks sleep on it */
   atomic_int barrier_arrived;
   atomic_bool failed;
-  /* The current loop: written before `generation`, read after it. */
+  /* The current loop: written while no lane is free, read by who has taken one. */
   _Alignas(LEPTON_ALIGNMENT) lepton_task task;
   void *data;
   lepton_task_group group;
@@ -45,6 +51,7 @@ struct lepton_pool {
   int32_t threads;
   int64_t spin_nanoseconds;
   lepton_thread *threads_data;
+  lane *lanes;
   worker *workers;
   int32_t worker_count;
 };
@@ -88,11 +95,13 @@ static bool spin_while_equal(lepton_pool *pool, atomic_uint *word, uint32_t valu
 
 /* A sleeper counts itself before it looks at the word again, and who changes the word looks at the count afterwards:
  * with sequentially consistent operations one of the two sees the other. */
-static void wait_for_generation(lepton_pool *pool, uint32_t seen) {
-  if (spin_while_equal(pool, &pool->generation, seen)) return;
-  atomic_fetch_add(&pool->sleeping_workers, 1);
-  while (atomic_load(&pool->generation) == seen) lepton_futex_wait(&pool->generation, seen);
-  atomic_fetch_sub(&pool->sleeping_workers, 1);
+static uint32_t wait_for_generation(lepton_pool *pool, uint32_t seen) {
+  if (!spin_while_equal(pool, &pool->generation, seen)) {
+    atomic_fetch_add(&pool->sleeping_workers, 1);
+    while (atomic_load(&pool->generation) == seen) lepton_futex_wait(&pool->generation, seen);
+    atomic_fetch_sub(&pool->sleeping_workers, 1);
+  }
+  return atomic_load(&pool->generation);
 }
 
 static void next_generation(lepton_pool *pool) {
@@ -107,10 +116,17 @@ static void fail_loop(lepton_pool *pool) {
   lepton_futex_wake_all(&pool->barrier_round);
 }
 
-static void run_tasks_of(lepton_pool *pool, int32_t thread_index) {
-  for (int64_t task = thread_index; task < pool->group.num_task; task += pool->threads) {
+static void run_lane(lepton_pool *pool, int32_t index) {
+  for (int64_t task = index; task < pool->group.num_task; task += pool->threads) {
     if (pool->task((int)task, &pool->group, pool->data) != 0) fail_loop(pool);
   }
+}
+
+/* True for the one thread that may run the lane. A worker that comes late finds its lane taken, or offered again by a
+ * later loop, and never looks at a loop that is over. */
+static bool take_lane(lepton_pool *pool, int32_t index, uint32_t generation) {
+  uint32_t offered = generation * 2;
+  return atomic_compare_exchange_strong(&pool->lanes[index].state, &offered, offered + 1);
 }
 
 static void *worker_main(void *argument) {
@@ -118,39 +134,59 @@ static void *worker_main(void *argument) {
   lepton_pool *pool = self->pool;
   lepton_current_thread = self->thread;
   self->thread->in_task = true;
-  for (uint32_t seen = 0;; seen++) {
-    wait_for_generation(pool, seen);
+  uint32_t generation = 0;
+  for (;;) {
+    generation = wait_for_generation(pool, generation);
     if (atomic_load(&pool->stopping)) return NULL;
-    run_tasks_of(pool, self->index);
-    if (atomic_fetch_sub(&pool->busy_workers, 1) == 1 && atomic_load(&pool->caller_sleeps)) {
-      lepton_futex_wake_all(&pool->busy_workers);
+    if (!take_lane(pool, self->index, generation)) continue;
+    run_lane(pool, self->index);
+    if (atomic_fetch_sub(&pool->unfinished_lanes, 1) == 1 && atomic_load(&pool->caller_sleeps)) {
+      lepton_futex_wake_all(&pool->unfinished_lanes);
     }
   }
 }
 
-static void wait_for_workers(lepton_pool *pool) {
+/* Safe with barriers: the caller's own lane ends only after all tasks have come to the last barrier. */
+static void run_lanes_left_over(lepton_pool *pool, int32_t lane_count, uint32_t generation) {
+  for (int32_t i = 1; i < lane_count && atomic_load(&pool->unfinished_lanes) > 0; i++) {
+    if (atomic_load(&pool->lanes[i].state) != generation * 2 || !take_lane(pool, i, generation)) continue;
+    run_lane(pool, i);
+    atomic_fetch_sub(&pool->unfinished_lanes, 1);
+  }
+}
+
+static void wait_for_lanes(lepton_pool *pool) {
   for (;;) {
-    uint32_t busy = atomic_load(&pool->busy_workers);
-    if (busy == 0) return;
-    if (spin_while_equal(pool, &pool->busy_workers, busy)) continue;
+    uint32_t unfinished = atomic_load(&pool->unfinished_lanes);
+    if (unfinished == 0) return;
+    if (spin_while_equal(pool, &pool->unfinished_lanes, unfinished)) continue;
     atomic_store(&pool->caller_sleeps, true);
-    while ((busy = atomic_load(&pool->busy_workers)) != 0) lepton_futex_wait(&pool->busy_workers, busy);
+    while ((unfinished = atomic_load(&pool->unfinished_lanes)) != 0) {
+      lepton_futex_wait(&pool->unfinished_lanes, unfinished);
+    }
     atomic_store(&pool->caller_sleeps, false);
   }
 }
 
 int lepton_pool_launch(lepton_pool *pool, lepton_task task, void *data, int32_t num_task) {
+  int32_t tasks = num_task > 0 ? num_task : pool->threads;
+  int32_t lane_count = tasks < pool->threads ? tasks : pool->threads;
+  uint32_t generation = atomic_load(&pool->generation) + 1;
   pool->task = task;
   pool->data = data;
-  pool->group = (lepton_task_group){pool, num_task > 0 ? num_task : pool->threads};
+  pool->group = (lepton_task_group){pool, tasks};
   atomic_store(&pool->failed, false);
   atomic_store(&pool->barrier_arrived, 0);
-  atomic_store(&pool->busy_workers, (uint32_t)pool->worker_count);
+  atomic_store(&pool->unfinished_lanes, (uint32_t)lane_count - 1);
+  for (int32_t i = 1; i < lane_count; i++) {
+    atomic_store_explicit(&pool->lanes[i].state, generation * 2, memory_order_release);
+  }
   next_generation(pool);
   pool->threads_data[0].in_task = true;
-  run_tasks_of(pool, 0);
+  run_lane(pool, 0);
+  run_lanes_left_over(pool, lane_count, generation);
   pool->threads_data[0].in_task = false;
-  wait_for_workers(pool);
+  wait_for_lanes(pool);
   return atomic_load(&pool->failed) ? -1 : 0;
 }
 
@@ -192,18 +228,26 @@ static lepton_status start_workers(lepton_pool *pool) {
                      pool->worker_count + 2, pool->threads, strerror(error));
 }
 
+/* Zeroed memory for an array of lanes or a pool, which lie on cache lines of their own. */
+static void *allocate_zeroed(size_t bytes) {
+  void *data = lepton_aligned_allocate(bytes);
+  return data == NULL ? NULL : memset(data, 0, bytes);
+}
+
 lepton_status lepton_pool_create(int32_t threads, lepton_thread *threads_data, lepton_pool **out) {
   *out = NULL;
-  lepton_pool *pool = lepton_aligned_allocate(sizeof *pool);
+  lepton_pool *pool = allocate_zeroed(sizeof *pool);
+  lane *lanes = allocate_zeroed((size_t)threads * sizeof *lanes);
   worker *workers = calloc((size_t)threads, sizeof *workers);
-  if (pool == NULL || workers == NULL) {
+  if (pool == NULL || lanes == NULL || workers == NULL) {
     free(pool);
+    free(lanes);
     free(workers);
     return lepton_fail(LEPTON_ERROR_MEMORY, "out of memory while starting %" PRId32 " threads", threads);
   }
-  memset(pool, 0, sizeof *pool);
   pool->threads = threads;
   pool->threads_data = threads_data;
+  pool->lanes = lanes;
   pool->workers = workers;
   /* With more threads than processors, one that waits actively keeps another from its work. */
   pool->spin_nanoseconds = threads <= lepton_available_processors() ? SPIN_NANOSECONDS : 0;
@@ -222,5 +266,6 @@ void lepton_pool_destroy(lepton_pool *pool) {
   next_generation(pool);
   for (int32_t i = 0; i < pool->worker_count; i++) pthread_join(pool->workers[i].handle, NULL);
   free(pool->workers);
+  free(pool->lanes);
   free(pool);
 }

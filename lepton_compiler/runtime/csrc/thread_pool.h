@@ -41,8 +41,9 @@ void lepton_pool_destroy(lepton_pool *pool);
 void lepton_pool_begin_run(lepton_pool *pool);
 void lepton_pool_end_run(lepton_pool *pool);
 
-/* Runs tasks 0 to num_task - 1 (one a thread where it is 0), task i on thread i modulo their number, and waits for
- * all. 0, or -1 where one failed. Only the session's calling thread may launch, outside of tasks. */
+/* Runs tasks 0 to num_task - 1 (one a thread where it is 0) and waits for all: task i on thread i modulo their number,
+ * or on the caller where that thread has not begun when the caller is done with its own. 0, or -1 where one failed. Only
+ * the session's calling thread may launch, outside of tasks. */
 int lepton_pool_launch(lepton_pool *pool, lepton_task task, void *data, int32_t num_task);
 
 /* Waits in a task until all tasks of the loop have come here. -1 where one of them failed or they can't all be here. */
