@@ -90,6 +90,8 @@ class MainGraph:
             value = self._substitute(binding.value)
             if isinstance(binding, relax.MatchCast):
                 self._cast(binding, value)
+            elif _is_alias(binding):
+                self._new_of_old[binding.var] = value
             elif isinstance(value, relax.Var | relax.Tuple | GenericConst | relax.ShapeExpr):
                 self._map(binding.var, value)
             else:
@@ -154,9 +156,12 @@ class MainGraph:
             yield from block.bindings
 
     def _count_readers(self) -> None:
-        for binding in self._old_bindings():
-            self._old_readers.update(_variables(binding.value))
         self._old_readers.update(_variables(self._function.body.body))
+        for binding in reversed(list(self._old_bindings())):
+            # Who reads an alias or a tuple reads what is behind it.
+            times = self._old_readers[binding.var] if _is_alias(binding) else 1
+            for var in _variables(binding.value):
+                self._old_readers[var] += times
         for param in self._function.params:
             self._readers[param] = self._old_readers[param]
 
@@ -236,7 +241,9 @@ def same_type(left: relax.Type, right: relax.Type) -> bool:
 
 def same_shape(left: relax.Expr | None, right: relax.Expr | None) -> bool:
     """Whether two known shapes are provably equal."""
-    if left is None or right is None or len(left.values) != len(right.values):
+    if not (isinstance(left, relax.ShapeExpr) and isinstance(right, relax.ShapeExpr)):
+        return False
+    if len(left.values) != len(right.values):
         return False
     analyzer = tvm.sym.Analyzer()
     return all(analyzer.can_prove_equal(a, b) for a, b in zip(left.values, right.values, strict=True))
@@ -262,6 +269,10 @@ def substitute(expr: relax.Expr, new_of_old: dict[relax.Var, relax.Expr]) -> rel
     if isinstance(expr, relax.If | relax.SeqExpr | relax.Function):
         raise InternalError(f"control flow inside of main can't be rewritten: {expr}")
     return expr
+
+
+def _is_alias(binding: relax.Binding) -> bool:
+    return isinstance(binding, relax.VarBinding) and isinstance(binding.value, relax.Var | relax.Tuple)
 
 
 def _variable(var: relax.Var, visible: bool) -> relax.Var:

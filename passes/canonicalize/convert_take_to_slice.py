@@ -43,7 +43,7 @@ def _convert(graph: MainGraph, node: Node) -> Replacement | Decline | None:
         return Decline(node.name, "its indices are not evenly spaced and growing")
     first, last = int(indices.min()), int(indices.max())
     if first < 0 or last >= int(extent):
-        return Decline(node.name, f"its indices {first} to {last} leave the extent {extent} of axis {axis}")
+        return Decline(node.name, f"its indices {first} to {last} leave the extent {int(extent)} of axis {axis}")
     piece = relax.op.strided_slice(data, [axis], [first], [last + 1], [step])
     if indices.ndim != 1:
         piece = relax.op.reshape(graph.emit(node.name, piece), node.var.ty.shape)

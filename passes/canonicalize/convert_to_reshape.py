@@ -31,33 +31,34 @@ class ConvertToReshape(Pass):
 
 
 def _convert(graph: MainGraph, node: Node) -> Replacement | Decline | None:
-    if node.operator == "relax.permute_dims":
-        return _convert_transpose(node)
-    if node.operator != "relax.reshape" and node.operator not in _VIEWS:
+    moves_none = _reason_to_convert(node)
+    if moves_none is None:
         return None
-    source, name = node.args[0], node.name
-    value = graph.definition(source)
-    merged = value is not None and operator_name(value) == "relax.reshape"
-    if merged and graph.readers(source) == 1:
-        source, name = value.args[0], join_names(source.name, name)
-    elif node.operator == "relax.reshape":
-        return Decline(node.name, f"the reshape {source.name} before it is read by other nodes too") if merged else None
-    what = "merged with the reshape before it" if source is not node.args[0] else "moves no element: now a reshape"
-    return Replacement(relax.op.reshape(source, node.var.ty.shape), what, name)
+    view = graph.definition(node.args[0])
+    behind_reshape = view is not None and operator_name(view) == "relax.reshape"
+    if behind_reshape and graph.readers(node.args[0]) == 1:
+        name = join_names(node.args[0].name, node.name)
+        return Replacement(
+            relax.op.reshape(view.args[0], node.var.ty.shape), f"merged with the reshape {node.args[0].name}", name
+        )
+    if node.operator != "relax.reshape":
+        return Replacement(relax.op.reshape(node.args[0], node.var.ty.shape), f"{moves_none}: now a reshape")
+    if behind_reshape:
+        return Decline(node.name, f"the reshape {node.args[0].name} before it is read by other nodes too")
+    return None
 
 
-def _convert_transpose(node: Node) -> Replacement | None:
-    shape = node.args[0].ty.shape
-    if shape is None:
+def _reason_to_convert(node: Node) -> str | None:
+    """Why the node is no more than a reshape, None where it is more."""
+    if node.operator == "relax.reshape" or node.operator in _VIEWS:
+        return "moves no element"
+    if node.operator != "relax.permute_dims" or node.args[0].ty.shape is None:
         return None
+    extents = node.args[0].ty.shape.values
     axes = node.value.attrs.axes
-    order = list(range(len(shape.values)))[::-1] if axes is None else [int(axis) for axis in axes]
-    moved = [axis for axis in order if not _is_one(shape.values[axis])]
-    if moved != sorted(moved):
-        return None
-    return Replacement(
-        relax.op.reshape(node.args[0], node.var.ty.shape), "moves dimensions of extent 1 only: now a reshape"
-    )
+    order = list(range(len(extents)))[::-1] if axes is None else [int(axis) for axis in axes]
+    moved = [axis for axis in order if not _is_one(extents[axis])]
+    return "moves dimensions of extent 1 only" if moved == sorted(moved) else None
 
 
 def _is_one(extent: relax.Expr) -> bool:

@@ -2,7 +2,7 @@
 
     reshape(x, shape of x), permute_dims(x, 0 1 2), astype(x, dtype of x)   ->   x
     x + 0, x - 0, x * 1, x / 1, x ** 1                                      ->   x
-    concat([x]), split(x, 1).0, pad(x, 0), slice(x, all), tile(x, 1)        ->   x
+    concat([x]), split(x, 1), pad(x, 0), slice(x, all), tile(x, 1)        ->   x
     dropout(x).0                                                            ->   x
     astype(astype(x, wider), dtype of x)                                    ->   x
 
@@ -27,7 +27,7 @@ from lepton_compiler.passes.canonicalize.linear_operators import is_linear
 from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main, same_type
 from lepton_compiler.targets.spec import TargetSpec
 
-_SAME_SHAPE_IS_IDENTITY = {"relax.reshape", "relax.broadcast_to", "relax.tile", "relax.repeat"}
+_SAME_SHAPE_IS_IDENTITY = {"relax.reshape", "relax.broadcast_to", "relax.tile", "relax.repeat", "relax.split"}
 _NEVER_NEGATIVE_ZERO = {"relax.abs", "relax.exp", "relax.sigmoid", "relax.nn.softmax", "relax.sum"}
 _MANTISSA_BITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
@@ -83,12 +83,8 @@ def _unchanged_input(graph: MainGraph, node: Node) -> relax.Expr | Decline | Non
 
 def _of_tuple(graph: MainGraph, item: relax.TupleGetItem) -> relax.Expr | None:
     source = graph.definition(item.tuple_value)
-    name = operator_name(source) if source is not None else None
-    if name == "relax.nn.dropout" and item.index == 0:
-        return source.args[0]
-    if name == "relax.split" and len(item.tuple_value.ty.fields) == 1:
-        return source.args[0]
-    return None
+    is_dropout = source is not None and operator_name(source) == "relax.nn.dropout"
+    return source.args[0] if is_dropout and item.index == 0 else None
 
 
 def _of_cast(graph: MainGraph, node: Node) -> relax.Expr | None:

@@ -83,7 +83,7 @@ def _fold_before(graph: MainGraph, node: Node) -> Replacement | Decline | None:
         return None
     x, factor = product
     if graph.readers(scaled) > 1:
-        return Decline(node.name, f"the product {scaled.name} before it is read by {graph.readers(scaled)} nodes")
+        return Decline(node.name, f"the product {scaled.name} in front of it is read by {graph.readers(scaled)} nodes")
     operator = read_linear_operator(node.value)
     if isinstance(operator, str):
         return Decline(node.name, f"the factor {scaled.name} can't be folded into it: {operator}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import tvm
-from tvm import relax
+from tvm import relax, sym
 
 from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.core.pass_base import Pass, PassResult
@@ -65,5 +65,5 @@ def _fitted(operand: relax.Expr, view: relax.Expr, source: relax.Expr) -> relax.
     if array.size == 1:
         return constant(array.reshape(()))
     before, after = source.ty.shape.values, view.ty.shape.values
-    last_stays = bool(before and after) and tvm.arith.Analyzer().can_prove_equal(before[-1], after[-1])
+    last_stays = bool(before and after) and sym.Analyzer().can_prove_equal(before[-1], after[-1])
     return constant(array.reshape(-1)) if last_stays and array.size == array.shape[-1] else None

@@ -42,7 +42,11 @@ class NodeTracer:
         for param in module["main"].params:
             self._numbers[param] = ("param", param.name)
         for number, binding in enumerate(_bindings(module["main"])):
-            self._by_key[_key(binding.value, self._numbers)].append(_Value(number, binding.var.name))
+            key = _key(binding.value, self._numbers)
+            if not _computes(binding.value):
+                self._numbers[binding.var] = key
+                continue
+            self._by_key[key].append(_Value(number, binding.var.name))
             self._numbers[binding.var] = number
 
     def group_names(self, grouped: tvm.IRModule) -> dict[relax.Var, str]:
@@ -71,7 +75,7 @@ class NodeTracer:
 
     def _number(self, binding: relax.Binding, numbers: dict[relax.Var, Hashable]) -> tuple[Hashable, str | None]:
         key = _key(binding.value, numbers)
-        if not isinstance(binding.value, relax.Call | relax.TupleGetItem):
+        if not _computes(binding.value):
             return key, None
         candidates = self._by_key.get(key)
         if not candidates:
@@ -84,6 +88,11 @@ class NodeTracer:
 def _bindings(function: relax.Function) -> Iterator[relax.Binding]:
     for block in function.body.blocks:
         yield from block.bindings
+
+
+def _computes(value: relax.Expr) -> bool:
+    """Whether a binding of ``value`` is a value of its own; other bindings rename one, or assert its shape."""
+    return isinstance(value, relax.Call | relax.TupleGetItem)
 
 
 def _called_group(module: tvm.IRModule, value: relax.Expr) -> relax.Function | None:

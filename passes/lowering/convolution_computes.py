@@ -84,7 +84,10 @@ def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, group
 
     pixels = math.prod(output[1:], start=output[0])
     accumulated = te.compute(
-        (data.shape[0], weight.shape[0], pixels, lanes), sums, name="convolution", attrs={"lepton.anchor": "convolution", "lepton.groups": groups}
+        (data.shape[0], weight.shape[0], pixels, lanes),
+        sums,
+        name="convolution",
+        attrs={"lepton.anchor": "convolution", "lepton.groups": groups},
     )
     return te.compute(
         (data.shape[0], out_channels, *output),
@@ -114,4 +117,3 @@ def with_border(data: te.Tensor, window: Window) -> te.Tensor:
         return tirx.if_then_else(tirx.all(*inside), data(n, c, *at), tirx.const(0, data.dtype))
 
     return te.compute((*data.shape[:2], *sizes), value, name="bordered_input")
-

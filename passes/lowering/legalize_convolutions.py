@@ -145,8 +145,7 @@ def _transposed_window(call: relax.Call, weight: np.ndarray) -> Window:
         dilation=dilation,
         padding_before=tuple(full - crop for full, crop in zip(reach, before, strict=True)),
         padding_after=tuple(
-            full - crop + extra
-            for full, crop, extra in zip(reach, after, _integers(attrs.output_padding), strict=True)
+            full - crop + extra for full, crop, extra in zip(reach, after, _integers(attrs.output_padding), strict=True)
         ),
         input_dilation=_integers(attrs.strides),
     )

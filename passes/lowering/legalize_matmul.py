@@ -1,7 +1,7 @@
 """Matrix products -> PrimFuncs with constant right sides packed for the target.
 
-    matmul(a, W) -> call_tir(packed_dense, a, pack(W))     W a constant matrix
-    matmul(a, b) -> call_tir(batched_matmul, a, b)
+matmul(a, W) -> call_tir(packed_dense, a, pack(W))     W a constant matrix
+matmul(a, b) -> call_tir(batched_matmul, a, b)
 """
 
 from __future__ import annotations
@@ -35,12 +35,20 @@ def legalize_matmul(bb: relax.BlockBuilder, call: relax.Call, target: TargetSpec
         packed = relax.const(pack_dense_weight(weight, target.vector_lanes()))
         columns = int(weight.shape[1])
         return bb.call_te(
-            lambda a, w: packed_dense(a, w, columns), left, packed, primfunc_name_hint="dense", primfunc_attrs=attributes
+            lambda a, w: packed_dense(a, w, columns),
+            left,
+            packed,
+            primfunc_name_hint="dense",
+            primfunc_attrs=attributes,
         )
     if _why_not_tiled(call) is None:
         batch = list(call.ty.shape)[:-2]
         return bb.call_te(
-            lambda a, b: batched_matmul(a, b, batch), left, right, primfunc_name_hint="matmul", primfunc_attrs=attributes
+            lambda a, b: batched_matmul(a, b, batch),
+            left,
+            right,
+            primfunc_name_hint="matmul",
+            primfunc_attrs=attributes,
         )
     return call.op.get_attr("FLegalize")(bb, call)
 

@@ -16,6 +16,7 @@ from tvm import relax
 from lepton_compiler.core.contracts import bindings, operator_name
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
+from lepton_compiler.passes.lowering.keep_result_types import keep_result_types
 from lepton_compiler.passes.lowering.legalize_convolutions import CONVOLUTIONS, legalize_convolution, why_not_packed
 from lepton_compiler.passes.lowering.legalize_matmul import legalize_matmul, why_not_packed_dense
 from lepton_compiler.targets.spec import TargetSpec
@@ -31,7 +32,9 @@ class LegalizeOperators(Pass):
         """Legalizes and notes on each PrimFunc how it may fuse (attribute ``op_pattern``)."""
         rewrites, declines = _what_will_happen(module, target)
         with tvm.target.Target(target.llvm_target()):
-            module = relax.transform.LegalizeOps(_legalizers(target), skip_ops=["relax.reshape"])(module)
+            module = relax.transform.LegalizeOps(keep_result_types(_legalizers(target)), skip_ops=["relax.reshape"])(
+                module
+            )
             module = relax.transform.AnnotateTIROpPattern()(module)
         return PassResult(module, tuple(rewrites), tuple(declines))
 

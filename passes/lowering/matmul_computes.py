@@ -68,4 +68,3 @@ def _broadcast_index(place: Sequence[tirx.Expr], shape: Sequence[Size]) -> list[
     """Index into an operand whose axes of size 1, or missing ones in front, are repeated."""
     used = place[len(place) - len(shape) :]
     return [0 if isinstance(size, tirx.IntImm) and int(size) == 1 else i for i, size in zip(used, shape, strict=True)]
-

@@ -11,16 +11,27 @@ Size = int | tirx.Expr
 
 def flatten(place: Sequence[tirx.Expr], sizes: Sequence[Size]) -> tirx.Expr:
     """The number of the element at ``place`` of a tensor with these sizes."""
-    index = place[0]
-    for position, size in zip(place[1:], sizes[1:], strict=True):
-        index = index * size + position
-    return index
+    index: tirx.Expr | None = None
+    for position, size in zip(place, sizes, strict=True):
+        # Axes of size 1 are left out: TVM would not see through the divisions that they leave behind.
+        if not _is_one(size):
+            index = position if index is None else index * size + position
+    return place[-1] if index is None else index
 
 
 def unflatten(index: tirx.Expr, sizes: Sequence[Size]) -> list[tirx.Expr]:
     """The place of the element with number ``index``."""
     place = []
-    for size in reversed(sizes[1:]):
-        place.append(index % size)
+    left = sum(not _is_one(size) for size in sizes)
+    for size in reversed(sizes):
+        if _is_one(size):
+            place.append(tirx.IntImm(str(index.ty.dtype), 0))
+            continue
+        left -= 1
+        place.append(index % size if left else index)
         index = index // size
-    return [index, *reversed(place)]
+    return place[::-1]
+
+
+def _is_one(size: Size) -> bool:
+    return isinstance(size, int | tirx.IntImm) and int(size) == 1

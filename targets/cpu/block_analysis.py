@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm import tirx
+from tvm.ir import Expr, Var
 from tvm.s_tir import SBlock, Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm_ffi import structural_walk
 
 _SPATIAL = tirx.IterVar.DataPar
 _REDUCTION = tirx.IterVar.CommReduce
@@ -24,7 +26,7 @@ class Axis:
     """
 
     loop: LoopRV
-    variable: tirx.Var
+    variable: Var
     extent: int | None
     is_reduction: bool
 
@@ -111,3 +113,16 @@ def iterations(axes: tuple[Axis, ...]) -> int | None:
             return None
         total *= axis.extent
     return total
+
+
+def element_bits(sch: Schedule, info: BlockInfo) -> int:
+    """Width of the widest element that the block reads or writes."""
+    node = sch.get(info.block)
+    return max((region.source.dtype.bits for region in (*node.reads, *node.writes)), default=32)
+
+
+def uses(expression: Expr, variable: Var) -> bool:
+    """Whether ``variable`` occurs in ``expression``."""
+    found: list[Var] = []
+    structural_walk(expression, (Var, lambda v: found.append(v) if v.same_as(variable) else None))
+    return bool(found)

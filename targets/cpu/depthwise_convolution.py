@@ -19,7 +19,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from lepton_compiler.targets.cpu.block_analysis import BlockInfo, iterations
-from lepton_compiler.targets.cpu.epilogue import gather_epilogue
+from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.parallel_grain import is_worth_sharing
@@ -58,8 +58,9 @@ def default_knobs(rows: int | None, columns: int | None, spec: TargetSpec) -> De
     return DepthwiseKnobs(-(-rows // tiles), vectors)
 
 
-def schedule_depthwise(sch: Schedule, info: BlockInfo, spec: TargetSpec, knobs: DepthwiseKnobs | None = None) -> str:
-    """Applies the schedule; returns the knob values in words."""
+def schedule_depthwise(sch: Schedule, spec: TargetSpec, knobs: DepthwiseKnobs | None = None) -> tuple[Schedule, str]:
+    """Applies the schedule; returns the schedule to go on with and the knob values in words."""
+    info = find_anchor(sch, "depthwise_convolution")
     lanes = spec.vector_lanes()
     stride = int(sch.get(info.block).annotations["lepton.stride"])
     (planes,) = sch.get_producers(info.block)
@@ -72,7 +73,7 @@ def schedule_depthwise(sch: Schedule, info: BlockInfo, spec: TargetSpec, knobs: 
     _sum_in_registers(sch, info, tile, lanes)
     _vectorize_epilogue(sch, output.block)
     _copy_plane(sch, planes, plane, stride)
-    return "; ".join([str(chosen), *notes])
+    return sch, "; ".join([str(chosen), *notes])
 
 
 def _tile_output(
@@ -131,4 +132,6 @@ def _copy_plane(sch: Schedule, planes: SBlockRV, plane: LoopRV, stride: int) -> 
     if sch.can_decompose_padding(planes, first):
         sch.decompose_padding(planes, first)
     if stride > 1:
-        sch.transform_layout(planes, ("write", 0), lambda *index: [*index[:-1], index[-1] % stride, index[-1] // stride])
+        sch.transform_layout(
+            planes, ("write", 0), lambda *index: [*index[:-1], index[-1] % stride, index[-1] // stride]
+        )

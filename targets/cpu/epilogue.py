@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from tvm_ffi import structural_equal
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
+from tvm_ffi import structural_equal
 
 from lepton_compiler.targets.cpu.block_analysis import BlockInfo, describe_block, root_blocks
 
 
-def find_anchor(sch: Schedule, anchor: str) -> BlockInfo | None:
-    """The block that the legalization marked as ``anchor``."""
-    return next((info for info in root_blocks(sch) if info.anchor == anchor), None)
+def find_anchor(sch: Schedule, anchor: str) -> BlockInfo:
+    """The first block that the legalization marked as ``anchor``; there is one."""
+    return next(info for info in root_blocks(sch) if info.anchor == anchor)
 
 
 def gather_epilogue(sch: Schedule, anchor: SBlockRV) -> BlockInfo:

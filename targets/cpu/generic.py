@@ -6,13 +6,15 @@ neither (a scan, a sort, code that an extern stage wrote by hand) keeps its loop
 
 from __future__ import annotations
 
-from tvm import tirx
 from tvm.s_tir import Schedule
 
-from lepton_compiler.targets.cpu.block_analysis import Axis, BlockInfo, contiguous_axis, iterations, root_blocks
+from lepton_compiler.targets.cpu.block_analysis import BlockInfo, contiguous_axis, element_bits, root_blocks
+from lepton_compiler.targets.cpu.elementwise import schedule_elementwise
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.parallel_grain import is_worth_sharing, parallelize_outer
 from lepton_compiler.targets.spec import TargetSpec
+
+_SHORTEST_VECTOR_LOOP = 4
 
 
 def schedule_generic(sch: Schedule, spec: TargetSpec) -> str:
@@ -30,39 +32,29 @@ def schedule_stage(sch: Schedule, info: BlockInfo, spec: TargetSpec) -> str:
     """Schedules one block; returns what was done, for the manifest."""
     if info.is_opaque:
         return "as written"
-    share = is_worth_sharing(info.axes)
-    lanes_axis = _vector_axis(sch, info)
-    lanes = spec.vector_lanes(_element_bits(sch, info))
-    words = []
-    outer = [axis.loop for axis in info.spatial if axis is not lanes_axis]
-    inner = [axis.loop for axis in info.reductions]
-    if lanes_axis is not None and lanes > 1:
-        blocks, lane = sch.split(lanes_axis.loop, [None, lanes])
-        sch.reorder(*outer, blocks, *inner, lane)
-        sch.vectorize(lane)
-        if lanes_axis.extent is None or lanes_axis.extent % lanes:
-            peel_tail(sch, blocks)
-        words.append(f"vectors of {lanes}")
-        if not outer:
-            outer = [blocks] if lanes_axis.extent is not None and lanes_axis.extent % lanes == 0 else []
-    elif inner and outer:
-        sch.reorder(*outer, *inner)
-    if share and outer and parallelize_outer(sch, outer) is not None:
-        words.append("parallel")
-    if inner and (words or outer):
-        sch.decompose_reduction(info.block, inner[0])
-    return " ".join(words) or "serial"
+    if info.is_reduction:
+        return _schedule_reduction(sch, info, spec)
+    return schedule_elementwise(sch, info, spec)
 
 
-def _vector_axis(sch: Schedule, info: BlockInfo) -> Axis | None:
-    """The contiguous axis, unless it is too short for a vector."""
+def _schedule_reduction(sch: Schedule, info: BlockInfo, spec: TargetSpec) -> str:
+    """Reductions outside of a vector of neighbouring results; without such a vector, one result after the other."""
     axis = contiguous_axis(sch, info)
-    if axis is None or (axis.extent is not None and axis.extent < 4):
-        return None
-    return axis
-
-
-def _element_bits(sch: Schedule, info: BlockInfo) -> int:
-    """Width of the widest element that the block reads or writes."""
-    node = sch.get(info.block)
-    return max(region.source.dtype.bits for region in (*node.reads, *node.writes))
+    lanes = spec.vector_lanes(max(element_bits(sch, info), 8))
+    outer = [other.loop for other in info.spatial if other is not axis]
+    inner = [other.loop for other in info.reductions]
+    vectorized = axis is not None and (axis.extent is None or axis.extent >= _SHORTEST_VECTOR_LOOP)
+    if vectorized:
+        vectors, lane = sch.split(axis.loop, [None, lanes])
+        sch.reorder(*outer, vectors, *inner, lane)
+        sch.vectorize(lane)
+        if axis.extent is None or axis.extent % lanes:
+            peel_tail(sch, vectors)
+        elif not outer:
+            outer = [vectors]
+    else:
+        outer = [other.loop for other in info.spatial]
+        sch.reorder(*outer, *inner)
+    parallel = is_worth_sharing(info.axes) and bool(outer) and parallelize_outer(sch, outer) is not None
+    sch.decompose_reduction(info.block, inner[0])
+    return " ".join([f"vectors of {lanes}" if vectorized else "scalar", *(["parallel"] if parallel else [])])

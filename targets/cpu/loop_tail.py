@@ -18,6 +18,8 @@ from tvm.s_tir import SBlock, SBlockRealize, Schedule
 from tvm.s_tir.schedule import LoopRV
 from tvm_ffi import DefRegionKind, structural_map, structural_walk
 
+from lepton_compiler.targets.cpu.block_analysis import uses
+
 _PEEL = "lepton.peel"
 
 
@@ -54,7 +56,7 @@ def _whole_tiles(loop: tirx.For) -> tirx.Expr | None:
         extents[inner.loop_var] = inner.extent
 
     def note_conditions(realize: SBlockRealize) -> None:
-        conditions.extend(c for c in _conjuncts(realize.predicate) if _uses(c, loop.loop_var))
+        conditions.extend(c for c in _conjuncts(realize.predicate) if uses(c, loop.loop_var))
 
     structural_walk(loop.body, [(tirx.For, note_extent), (SBlockRealize, note_conditions)])
     whole = loop.extent
@@ -120,8 +122,8 @@ def _narrow_vectors(body: tirx.Stmt) -> tirx.Stmt:
 
         def note_bounds(realize: SBlockRealize) -> None:
             for condition in _conjuncts(realize.predicate):
-                if _uses(condition, loop.loop_var):
-                    others = [v for v in extents if not v.same_as(loop.loop_var) and _uses(condition, v)]
+                if uses(condition, loop.loop_var):
+                    others = [v for v in extents if not v.same_as(loop.loop_var) and uses(condition, v)]
                     fixed = all(isinstance(extents[v], tirx.IntImm) and int(extents[v]) == 1 for v in others)
                     bound = _bound(condition, loop.loop_var, {v: extents[v] for v in (loop.loop_var, *others)})
                     bounds.add(_constant(bound) if fixed and bound is not None else None)
@@ -144,7 +146,7 @@ def _without_conditions_on(variable: Var, body: tirx.Stmt) -> tirx.Stmt:
     """Drops the conditions that whole tiles meet by construction."""
 
     def drop(realize: SBlockRealize) -> SBlockRealize:
-        kept = [c for c in _conjuncts(realize.predicate) if not _uses(c, variable)]
+        kept = [c for c in _conjuncts(realize.predicate) if not uses(c, variable)]
         predicate = tirx.all(*kept) if kept else tirx.IntImm("bool", 1)
         return SBlockRealize(realize.iter_values, predicate, realize.block)
 
@@ -157,12 +159,6 @@ def _conjuncts(condition: tirx.Expr) -> Iterator[tirx.Expr]:
         yield from _conjuncts(condition.b)
     else:
         yield condition
-
-
-def _uses(expression: tirx.Expr, variable: Var) -> bool:
-    found: list[Var] = []
-    structural_walk(expression, (Var, lambda v: found.append(v) if v.same_as(variable) else None))
-    return bool(found)
 
 
 def _loop(loop: tirx.For, extent: tirx.Expr, body: tirx.Stmt) -> tirx.For:

@@ -21,8 +21,9 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from lepton_compiler.targets.cpu.block_analysis import BlockInfo, iterations
-from lepton_compiler.targets.cpu.epilogue import gather_epilogue
+from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
+from lepton_compiler.targets.cpu.joined_axes import join_axes
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.register_tile import default_tile
 from lepton_compiler.targets.spec import TargetSpec
@@ -74,51 +75,39 @@ def default_knobs(
     return MatmulKnobs(tile.rows, tile.vectors, chunks)
 
 
-def schedule_dense(sch: Schedule, info: BlockInfo, spec: TargetSpec, knobs: MatmulKnobs | None = None) -> str:
-    """Schedules a product with a packed right side; returns the knob values in words."""
+def schedule_dense(sch: Schedule, spec: TargetSpec, knobs: MatmulKnobs | None = None) -> tuple[Schedule, str]:
+    """Schedules a product with a packed right side; returns the schedule to go on with and the knob values in words."""
+    info = find_anchor(sch, "dense")
     rows, blocks, lanes = (axis.extent for axis in info.spatial)
     chosen = knobs or default_knobs(1, rows, blocks * lanes, info.reductions[0].extent, spec)
     return _schedule(sch, info, chosen, lanes, spec)
 
 
-def schedule_matmul(sch: Schedule, info: BlockInfo, spec: TargetSpec, knobs: MatmulKnobs | None = None) -> str:
-    """Schedules a product of two run-time operands; returns the knob values in words."""
+def schedule_matmul(sch: Schedule, spec: TargetSpec, knobs: MatmulKnobs | None = None) -> tuple[Schedule, str]:
+    """Schedules a product of two run-time operands; returns the schedule to go on with and the knob values in words."""
+    info = find_anchor(sch, "matmul")
     *batch, rows, columns = info.spatial
     lanes = spec.vector_lanes()
-    chosen = knobs or default_knobs(iterations(tuple(batch)), rows.extent, columns.extent, info.reductions[0].extent, spec)
+    chosen = knobs or default_knobs(
+        iterations(tuple(batch)), rows.extent, columns.extent, info.reductions[0].extent, spec
+    )
     return _schedule(sch, info, chosen, lanes, spec)
 
 
-def _schedule(sch: Schedule, info: BlockInfo, knobs: MatmulKnobs, lanes: int, spec: TargetSpec) -> str:
-    is_packed = info.anchor == "dense"
+def _schedule(sch: Schedule, info: BlockInfo, knobs: MatmulKnobs, lanes: int, spec: TargetSpec) -> tuple[Schedule, str]:
     work = iterations(info.axes)
-    share = work is None or work >= _WORTH_SHARING
-    output = gather_epilogue(sch, info.block)
-    notes = schedule_other_stages(sch, {info.name, output.name}, spec)
-    if is_packed:
-        _join_rows(sch, output)
-    tile = _tile_output(sch, output.block, knobs, lanes, share=share)
-    _sum_in_registers(sch, info, tile, lanes)
-    *_, row, vector, lane = sch.get_loops(output.block)
+    epilogue = gather_epilogue(sch, info.block)
+    if info.anchor == "dense":
+        sch = join_axes(sch, epilogue, 0, len(epilogue.axes) - 1)
+    sums, output = sch.get_sblock(info.name), sch.get_sblock(epilogue.name)
+    notes = schedule_other_stages(sch, {info.name, epilogue.name}, spec)
+    tile = _tile_output(sch, output, knobs, lanes, share=work is None or work >= _WORTH_SHARING)
+    _sum_in_registers(sch, sums, tile, lanes, is_packed=info.anchor == "dense")
+    *_, row, vector, lane = sch.get_loops(output)
     sch.vectorize(lane)
     sch.unroll(vector)
     sch.unroll(row)
-    return "; ".join([str(knobs), *notes])
-
-
-def _join_rows(sch: Schedule, output: BlockInfo) -> None:
-    """Counts the rows of all leading axes as one."""
-    sizes = [sch.get(axis.loop).extent for axis in output.axes[:-1]]
-
-    def joined(*index: tirx.Var) -> tuple[tirx.Expr, tirx.Var]:
-        *place, column = index
-        row = place[0]
-        for position, size in zip(place[1:], sizes[1:], strict=True):
-            row = row * size + position
-        return row, column
-
-    index_map = tirx.IndexMap.from_func(joined, ndim=len(output.axes), index_dtype=str(sizes[0].ty.dtype))
-    sch.transform_block_layout(output.block, index_map)
+    return sch, "; ".join([str(knobs), *notes])
 
 
 def _tile_output(sch: Schedule, output: SBlockRV, knobs: MatmulKnobs, lanes: int, *, share: bool) -> LoopRV:
@@ -141,25 +130,25 @@ def _tile_output(sch: Schedule, output: SBlockRV, knobs: MatmulKnobs, lanes: int
     return tile
 
 
-def _sum_in_registers(sch: Schedule, info: BlockInfo, tile: LoopRV, lanes: int) -> None:
-    sch.compute_at(info.block, tile, preserve_unit_loops=True)
-    sch.set_scope(info.block, 0, "local")
-    *_, inner = sch.get_loops(info.block)
-    if info.anchor == "dense":
-        row, vector, lane = sch.get_loops(info.block)[-4:-1]
+def _sum_in_registers(sch: Schedule, sums: SBlockRV, tile: LoopRV, lanes: int, *, is_packed: bool) -> None:
+    sch.compute_at(sums, tile, preserve_unit_loops=True)
+    sch.set_scope(sums, 0, "local")
+    *_, inner = sch.get_loops(sums)
+    if is_packed:
+        row, vector, lane = sch.get_loops(sums)[-4:-1]
     else:
-        row, column = sch.get_loops(info.block)[-3:-1]
+        row, column = sch.get_loops(sums)[-3:-1]
         vector, lane = sch.split(column, [None, lanes])
-    outer = inner
+    first = inner
     extent = _static_extent(sch, inner)
     sch.reorder(inner, row, vector, lane)
     if extent is not None and extent % _INNER_UNROLL == 0 and extent > _INNER_UNROLL:
-        outer, inner = sch.split(inner, [None, _INNER_UNROLL])
+        first, inner = sch.split(inner, [None, _INNER_UNROLL])
         sch.unroll(inner)
     sch.vectorize(lane)
     sch.unroll(row)
     sch.unroll(vector)
-    sch.decompose_reduction(info.block, outer)
+    sch.decompose_reduction(sums, first)
 
 
 def _static_extent(sch: Schedule, inner: LoopRV) -> int | None:

@@ -50,7 +50,9 @@ def default_tile(spec: TargetSpec, rows: int | None, vectors: int, steps: int | 
         for height in range(1, _most_accumulators(spec) + 1)
         if _fits(spec, height, width) and height <= (rows or height)
     ]
-    return min(candidates, key=lambda tile: (_cycles(spec, tile, rows or _TYPICAL_ROWS, vectors, steps or 64), -tile.rows))
+    return min(
+        candidates, key=lambda tile: (_cycles(spec, tile, rows or _TYPICAL_ROWS, vectors, steps or 64), -tile.rows)
+    )
 
 
 def _fits(spec: TargetSpec, rows: int, vectors: int) -> bool:

@@ -13,12 +13,16 @@ import tvm
 from tvm import tirx
 from tvm.s_tir import SBlockRealize, Schedule, ScheduleError
 
-from lepton_compiler.targets.cpu.block_analysis import BlockInfo, root_blocks
+from lepton_compiler.targets.cpu.block_analysis import root_blocks
 from lepton_compiler.targets.cpu.convolution import schedule_convolution
 from lepton_compiler.targets.cpu.depthwise_convolution import schedule_depthwise
 from lepton_compiler.targets.cpu.generic import schedule_generic
+from lepton_compiler.targets.cpu.index_division import divide_sizes
+from lepton_compiler.targets.cpu.inlining import inline_elementwise
 from lepton_compiler.targets.cpu.loop_tail import split_tails
 from lepton_compiler.targets.cpu.matmul import schedule_dense, schedule_matmul
+from lepton_compiler.targets.cpu.row_reduction import row_axes, schedule_row_reduction
+from lepton_compiler.targets.cpu.vector_math import expand_functions
 from lepton_compiler.targets.spec import TargetSpec
 
 ANCHOR_ATTRIBUTE = "lepton.anchor"
@@ -40,41 +44,61 @@ class ScheduledFunction:
     schedule: str
 
 
-Scheduler = Callable[[Schedule, BlockInfo, TargetSpec], str]
+ROW_REDUCTION = "row_reduction"
+
+Scheduler = Callable[[Schedule, TargetSpec], tuple[Schedule, str]]
 
 _SCHEDULERS: dict[str, Scheduler] = {
     "convolution": schedule_convolution,
     "depthwise_convolution": schedule_depthwise,
     "dense": schedule_dense,
     "matmul": schedule_matmul,
+    ROW_REDUCTION: schedule_row_reduction,
 }
-"""By the anchor that the legalization marked."""
+"""By anchor. All but the last are marked by the legalization with the block annotation ``lepton.anchor``."""
 
 
 def schedule_function(func: tirx.PrimFunc, spec: TargetSpec) -> ScheduledFunction:
     """Schedules ``func`` for ``spec``; works for every PrimFunc, static or symbolic."""
     if not isinstance(func.body, SBlockRealize):
         return _result(func, "opaque", "as written")
-    sch = _new_schedule(func)
-    marked = next((info for info in root_blocks(sch) if info.anchor in _SCHEDULERS), None)
-    if marked is None:
-        return _scheduled(sch, "generic", schedule_generic(sch, spec))
+    anchor = _find_anchor(func)
+    if anchor is None:
+        return _schedule_generic(func, spec)
     try:
-        words = _SCHEDULERS[marked.anchor](sch, marked, spec)
+        sch, words = _SCHEDULERS[anchor](_new_schedule(func), spec)
     except ScheduleError as error:
         # TVM checks the legality of each step; what an unusual epilogue makes illegal still has a correct schedule.
-        sch = _new_schedule(func)
-        words = f"{schedule_generic(sch, spec)} (no {marked.anchor} schedule: {_first_reason(error)})"
-        return _scheduled(sch, "generic", words)
-    return _scheduled(sch, marked.anchor, words)
+        return _schedule_generic(func, spec, note=f" (no {anchor} schedule: {_first_reason(error)})")
+    return _result(_finish(sch), anchor, words)
+
+
+def _find_anchor(func: tirx.PrimFunc) -> str | None:
+    """What the legalization marked, or what the stages look like once elementwise ones are inlined."""
+    sch = _new_schedule(func)
+    marked = next((info.anchor for info in root_blocks(sch) if info.anchor in _SCHEDULERS), None)
+    if marked is not None:
+        return marked
+    inline_elementwise(sch)
+    return ROW_REDUCTION if row_axes(sch, root_blocks(sch)) is not None else None
+
+
+def _schedule_generic(func: tirx.PrimFunc, spec: TargetSpec, note: str = "") -> ScheduledFunction:
+    sch = _new_schedule(func)
+    inline_elementwise(sch)
+    stages = root_blocks(sch)
+    anchor = "generic" if any(info.is_reduction or info.is_opaque for info in stages) or not stages else "elementwise"
+    words = schedule_generic(sch, spec) + note
+    return _result(_finish(sch), anchor, words)
 
 
 def _new_schedule(func: tirx.PrimFunc) -> Schedule:
     return Schedule(tvm.IRModule({"main": func}), debug_mask="none", error_render_level="fast")
 
 
-def _scheduled(sch: Schedule, anchor: str, words: str) -> ScheduledFunction:
-    return _result(split_tails(sch.mod["main"]), anchor, words)
+def _finish(sch: Schedule) -> tirx.PrimFunc:
+    """What can't be said with schedule primitives."""
+    return divide_sizes(expand_functions(split_tails(sch.mod["main"])))
 
 
 def _first_reason(error: ScheduleError) -> str:

@@ -1,0 +1,160 @@
+"""Softmax, layer normalisation, means: stages that reduce along rows and stages that walk the rows again.
+
+    for row                                        parallel
+      for each reducing stage
+        partial[chain * lanes] over the row        vectors, several independent chains
+        lane[lanes] = reduce partial over chains   vectors
+        result = reduce lane
+      for each elementwise stage: vectors along the row
+
+All stages of a row run while it is in the core's nearest cache. A sum is taken in chains times lanes parts, so its order
+differs from a plain loop's; the rounding error of a long sum becomes smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
+from tvm_ffi import structural_equal
+
+from lepton_compiler.targets.cpu.block_analysis import BlockInfo, element_bits, iterations, root_blocks
+from lepton_compiler.targets.cpu.inlining import inline_elementwise
+from lepton_compiler.targets.cpu.loop_tail import peel_tail
+from lepton_compiler.targets.cpu.parallel_grain import is_worth_sharing
+from lepton_compiler.targets.spec import TargetSpec
+
+_CHAINS = 4
+"""Partial results in flight, to hide the latency of an addition."""
+
+
+@dataclass(frozen=True)
+class RowReductionKnobs:
+    """What can be chosen.
+
+    Attributes:
+        lanes: Elements of one vector.
+        chains: Independent vectors of partial results.
+    """
+
+    lanes: int
+    chains: int
+
+    def __str__(self) -> str:
+        return f"lanes={self.lanes} chains={self.chains}"
+
+
+def default_knobs(row: int | None, lanes: int) -> RowReductionKnobs:
+    """Full vectors; several chains where the row is long enough to fill them a few times."""
+    return RowReductionKnobs(lanes, _CHAINS if row is None or row >= 2 * _CHAINS * lanes else 1)
+
+
+def row_axes(sch: Schedule, infos: list[BlockInfo]) -> int | None:
+    """How many leading axes all stages share as rows, None where the function is not of this kind."""
+    reductions = [info for info in infos if info.is_reduction]
+    if not reductions or any(info.is_opaque for info in infos):
+        return None
+    rows = len(reductions[0].spatial)
+    if rows == 0 or any(len(info.spatial) != rows or not _reduces_neighbours(sch, info) for info in reductions):
+        return None
+    shared = infos[-1].axes[:rows]
+    return rows if all(_starts_with(sch, info, shared) for info in infos) else None
+
+
+def _reduces_neighbours(sch: Schedule, info: BlockInfo) -> bool:
+    """Whether the reduction is one number a row, over neighbouring elements."""
+    node = sch.get(info.block)
+    last = info.reductions[-1].variable
+    walks = any(len(region.region) > 0 and region.region[-1].min.same_as(last) for region in node.reads)
+    is_suffix = all(axis.is_reduction for axis in info.axes[len(info.spatial) :])
+    return len(node.writes) == 1 and walks and is_suffix
+
+
+def _starts_with(sch: Schedule, info: BlockInfo, shared: tuple) -> bool:
+    own = info.axes[: len(shared)]
+    if len(own) < len(shared) or any(axis.is_reduction for axis in own):
+        return False
+    extents = [(sch.get(a.loop).extent, sch.get(b.loop).extent) for a, b in zip(own, shared, strict=True)]
+    return all(structural_equal(a, b) for a, b in extents)
+
+
+def schedule_row_reduction(
+    sch: Schedule, spec: TargetSpec, knobs: RowReductionKnobs | None = None
+) -> tuple[Schedule, str]:
+    """Schedules a function that ``row_axes`` knows once its elementwise stages are inlined.
+
+    Returns:
+        The schedule to go on with and the knob values in words.
+    """
+    inline_elementwise(sch)
+    infos = root_blocks(sch)
+    rows = row_axes(sch, infos) or 0
+    lanes = min(spec.vector_lanes(max(element_bits(sch, info), 8)) for info in infos)
+    lengths = [iterations(info.reductions) for info in infos if info.is_reduction]
+    chosen = knobs or default_knobs(None if None in lengths else max(lengths), lanes)
+    share = any(is_worth_sharing(info.axes) for info in infos)
+    partials = [name for info in infos if info.is_reduction for name in _split_into_partials(sch, info, chosen)]
+    stages = [(info.block, info.name, info.is_reduction) for info in root_blocks(sch)]
+    depth = _merge_rows(sch, [block for block, _, _ in stages], rows, share=share)
+    for block, name, is_reduction in stages:
+        if name in partials:
+            _vectorize_partials(sch, block, depth)
+        elif is_reduction:
+            sch.decompose_reduction(block, sch.get_loops(block)[depth])
+        else:
+            _vectorize_along_row(sch, block, depth, chosen.lanes)
+    return sch, f"{chosen} parallel" if share else str(chosen)
+
+
+def _split_into_partials(sch: Schedule, info: BlockInfo, knobs: RowReductionKnobs) -> list[str]:
+    """Gives each vector lane and chain a partial result of its own; returns the names of the new stages."""
+    length = iterations(info.reductions)
+    if length is not None and length < 2 * knobs.lanes:
+        return []
+    chains = 1 if length is not None and length < 2 * knobs.lanes * knobs.chains else knobs.chains
+    loops = [axis.loop for axis in info.reductions]
+    along = sch.fuse(*loops) if len(loops) > 1 else loops[0]
+    _, part = sch.split(along, [None, chains * knobs.lanes])
+    rows = len(info.spatial)
+    names = [sch.get(sch.rfactor(part, rows)).name_hint]
+    if chains > 1:
+        *_, part = sch.get_loops(info.block)
+        _, lane = sch.split(part, [chains, knobs.lanes])
+        names.append(sch.get(sch.rfactor(lane, rows)).name_hint)
+    return names
+
+
+def _merge_rows(sch: Schedule, blocks: list[SBlockRV], rows: int, *, share: bool) -> int:
+    """Puts all stages below one loop over the rows; returns how many loops are above a stage's own."""
+    loops = []
+    for block in blocks:
+        own = sch.get_loops(block)[:rows]
+        loops.append(sch.fuse(*own) if rows > 1 else own[0])
+    row = sch.merge(*loops) if len(loops) > 1 else loops[0]
+    if share:
+        sch.parallel(row)
+    return 1
+
+
+def _vectorize_partials(sch: Schedule, block: SBlockRV, depth: int) -> None:
+    along, part = sch.get_loops(block)[depth:]
+    sch.vectorize(part)
+    sch.decompose_reduction(block, along)
+    peel_tail(sch, along)
+
+
+def _vectorize_along_row(sch: Schedule, block: SBlockRV, depth: int, lanes: int) -> None:
+    loops = sch.get_loops(block)[depth:]
+    node = sch.get(block)
+    if not loops or len(node.writes) == 0:
+        return
+    last = node.iter_vars[-1].var
+    extent = sch.get(loops[-1]).extent
+    is_short = isinstance(extent, tirx.IntImm) and int(extent) < lanes
+    if is_short or not node.writes[0].region[-1].min.same_as(last):
+        return
+    vectors, lane = sch.split(loops[-1], [None, lanes])
+    sch.vectorize(lane)
+    peel_tail(sch, vectors)
