@@ -194,24 +194,26 @@ static int32_t run(lepton_session *session, const lepton_frame *frame) {{
 """
 
     def _call(self, index: int, call: KernelCall) -> str:
-        dims, tensors = [], []
-        for number, tensor in enumerate(call.tensors):
-            if _is_static(tensor.shape):
-                name = self._static_shapes[tensor.shape]  # type: ignore[index]
+        dims, tensors, passed = [], [], []
+        for argument in call.arguments:
+            if not isinstance(argument, Tensor):
+                passed.append(f"PASS_INT({to_c(argument, self.symbol_names)})")
+                continue
+            passed.append(f"PASS(tensors[{len(tensors)}])")
+            if _is_static(argument.shape):
+                name = self._static_shapes[argument.shape]  # type: ignore[index]
             else:
-                name = f"dims{number}"
-                values = ", ".join(to_c(dim, self.symbol_names) for dim in tensor.shape)
+                name = f"dims{len(tensors)}"
+                values = ", ".join(to_c(dim, self.symbol_names) for dim in argument.shape)
                 dims.append(f"    const int64_t {name}[] = {{{values}}};\n")
             # TVM numbers types as DLPack does.
-            dtype = tvm.DataType(tensor.dtype)
-            tensors.append(
-                f"TENSOR({self._address(tensor)}, {len(tensor.shape)}, {dtype.type_code}, {dtype.bits}, {name})"
-            )
-        passed = [f"PASS(tensors[{number}])" for number in range(len(tensors))]
-        passed += [f"PASS_INT({to_c(scalar, self.symbol_names)})" for scalar in call.scalars]
+            dtype = tvm.DataType(argument.dtype)
+            rank = len(argument.shape)
+            tensors.append(f"TENSOR({self._address(argument)}, {rank}, {dtype.type_code}, {dtype.bits}, {name})")
+        rows = ",\n      ".join(tensors)
         return (
             f"  {{\n{''.join(dims)}"
-            f"    DLTensor tensors[] = {{\n      {(',' + chr(10) + '      ').join(tensors)}}};\n"
+            f"    DLTensor tensors[] = {{\n      {rows}}};\n"
             f"    TVMFFIAny arguments[] = {{{', '.join(passed)}}};\n"
             f"    if (lepton_call_kernel(session, {index}, {_c_symbol(call.kernel)}, arguments, {len(passed)}) != 0)\n"
             f"      return -1;\n  }}\n"

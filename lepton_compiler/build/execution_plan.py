@@ -73,12 +73,16 @@ class Allocation:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One call: tensors in the kernel's order (operands, results, workspaces), then its scalar arguments."""
+    """One call: the kernel's arguments in its order, which is operands (tensors and scalars), results, workspaces."""
 
     kernel: str
     nodes: str
-    tensors: tuple[Tensor, ...]
-    scalars: tuple[Size, ...] = ()
+    arguments: tuple[Tensor | Size, ...]
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Those arguments that are tensors."""
+        return tuple(argument for argument in self.arguments if isinstance(argument, Tensor))
 
 
 @dataclass(frozen=True)
@@ -207,21 +211,22 @@ class _PlanBuilder:
 
     def _call(self, value: relax.Call, node: str) -> object:
         kernel = value.args[0].name_hint
-        operands = [self._touch(self._evaluate(argument, node), node) for argument in value.args[1].fields]
-        scalars = plain_shape(value.args[2].values) if len(value.args) > 2 else ()
+        operands = [self._operand(argument, node) for argument in value.args[1].fields]
         (result_type,) = value.ty_args
         types = result_type.fields if isinstance(result_type, relax.TupleType) else [result_type]
         results = [self._allocate(*_dtype_and_shape(ty, node)) for ty in types]
-        scratch = [
-            self._allocate(w.dtype, self._workspace_shape(w, operands, results, scalars, kernel))
-            for w in self.workspaces.get(kernel, ())
-        ]
-        self.calls.append(KernelCall(kernel, node, (*operands, *results, *scratch), scalars))
+        given = [item.shape if isinstance(item, Tensor) else item for item in (*operands, *results)]
+        # A workspace's shape is written in the kernel's own symbols; here they become the model's.
+        scratch = [self._allocate(w.dtype, w.shape_at(given, kernel)) for w in self.workspaces.get(kernel, ())]
+        self.calls.append(KernelCall(kernel, node, (*operands, *results, *scratch)))
         return tuple(results) if isinstance(result_type, relax.TupleType) else results[0]
 
-    def _workspace_shape(self, workspace: Workspace, operands, results, scalars, kernel: str) -> tuple[Size, ...]:
-        """A workspace's shape is written in the kernel's own symbols; here they become the model's."""
-        return workspace.shape_at([tensor.shape for tensor in (*operands, *results)], scalars, kernel)
+    def _operand(self, argument: relax.Expr, node: str) -> Tensor | Size:
+        if not isinstance(argument.ty, tvm.ir.PrimType):
+            return self._touch(self._evaluate(argument, node), node)
+        if not str(argument.ty.dtype).startswith(("int", "uint", "bool")):
+            raise InternalError(f"node {node}: a scalar of type {argument.ty} can't be computed from sizes: {argument}")
+        return plain_shape([argument])[0]
 
     def _allocate(self, dtype: str, shape: tuple[Size, ...]) -> Tensor:
         now = len(self.calls)
@@ -261,18 +266,18 @@ class _PlanBuilder:
         kept = [index for index in range(len(self.allocations)) if index not in moved]
         number = {old: new for new, old in enumerate(kept)}
 
-        def settle(tensor: Tensor) -> Tensor:
-            if not isinstance(tensor.place, ArenaPlace):
-                return tensor
-            old = tensor.place.index
-            return replace(tensor, place=moved[old] if old in moved else ArenaPlace(number[old]))
+        def settle(argument: Tensor | Size) -> Tensor | Size:
+            if not isinstance(argument, Tensor) or not isinstance(argument.place, ArenaPlace):
+                return argument
+            old = argument.place.index
+            return replace(argument, place=moved[old] if old in moved else ArenaPlace(number[old]))
 
         return ExecutionPlan(
             symbols=_symbols(inputs),
             inputs=inputs,
             outputs=tuple(replace(result, place=OutputPlace(i)) for i, result in enumerate(results)),
             constants=tuple(self.constants),
-            calls=tuple(replace(call, tensors=tuple(map(settle, call.tensors))) for call in self.calls),
+            calls=tuple(replace(call, arguments=tuple(map(settle, call.arguments))) for call in self.calls),
             allocations=tuple(self.allocations[index] for index in kept),
             copies=tuple(replace(copy, source=settle(copy.source)) for copy in copies),
             checks=tuple(self.checks),

@@ -26,20 +26,24 @@ class Workspace:
     Attributes:
         dtype: Element type.
         shape: Dimensions in the kernel's own symbols.
-        parameters: The kernel's buffers whose shapes bind those symbols, then its scalar parameters.
+        parameters: The kernel's own parameters: buffers whose shapes bind those symbols, and scalars.
     """
 
     dtype: str
     shape: tuple[Size, ...]
     parameters: tuple[tirx.Var, ...]
 
-    def shape_at(self, shapes: Sequence[Sequence[Size]], scalars: Sequence[Size], kernel: str) -> tuple[Size, ...]:
-        """The shape where the kernel is called with buffers of ``shapes`` and with ``scalars``.
+    def shape_at(self, arguments: Sequence[Sequence[Size] | Size], kernel: str) -> tuple[Size, ...]:
+        """The shape where the kernel is called with ``arguments``.
+
+        Args:
+            arguments: For each parameter the buffer's shape, or the scalar's value.
+            kernel: Name for messages.
 
         Raises:
             InternalError: A dimension depends on something that no argument binds.
         """
-        bound = self._bindings(shapes, scalars)
+        bound = self._bindings(arguments)
         analyzer = tvm.sym.Analyzer()
         result: list[Size] = []
         for dim in self.shape:
@@ -54,23 +58,22 @@ class Workspace:
             result.append(analyzer.simplify(substitute(dim, bound)))
         return plain_shape(result)
 
-    def _bindings(self, shapes: Sequence[Sequence[Size]], scalars: Sequence[Size]) -> dict[tirx.Var, tirx.Expr]:
+    def _bindings(self, arguments: Sequence[Sequence[Size] | Size]) -> dict[tirx.Var, tirx.Expr]:
         bound: dict[tirx.Var, tirx.Expr] = {}
-        remaining = list(scalars)
-        shapes = list(shapes)
-        for parameter in self.parameters:
-            if tirx.is_buffer_var(parameter):
-                for mine, given in zip(parameter.shape, shapes.pop(0), strict=True):
-                    if isinstance(mine, tirx.Var):
-                        bound.setdefault(mine, tirx.const(given, "int64") if isinstance(given, int) else given)
-            else:
-                given = remaining.pop(0)
-                bound[parameter] = tirx.const(given, "int64") if isinstance(given, int) else given
+        for parameter, argument in zip(self.parameters, arguments, strict=True):
+            pairs = (
+                zip(parameter.shape, argument, strict=True)
+                if tirx.is_buffer_var(parameter)
+                else [(parameter, argument)]
+            )
+            for mine, given in pairs:
+                if isinstance(mine, tirx.Var):
+                    bound.setdefault(mine, tirx.const(given, "int64") if isinstance(given, int) else given)
         return bound
 
 
 def lift_workspaces(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, tuple[Workspace, ...]]:
-    """Moves the buffers that several loop nests of ``function`` share into its parameters, after the last buffer.
+    """Moves the buffers that several loop nests of ``function`` share into its parameters, behind the others.
 
     Returns:
         The function and its workspaces in order; the same function where there are none, or where its body is no
@@ -84,8 +87,6 @@ def lift_workspaces(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, tuple[Works
     if not lifted:
         return function, ()
     kept = [buffer for buffer in root.alloc_buffers if all(not buffer.same_as(other) for other in lifted)]
-    buffers = [parameter for parameter in function.params if tirx.is_buffer_var(parameter)]
-    scalars = [parameter for parameter in function.params if not tirx.is_buffer_var(parameter)]
     block = SBlock(
         root.iter_vars,
         root.reads,
@@ -98,9 +99,9 @@ def lift_workspaces(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, tuple[Works
         root.annotations,
     )
     body = SBlockRealize(function.body.iter_values, function.body.predicate, block)
-    result = tirx.PrimFunc([*buffers, *lifted, *scalars], body, function.ret_type, function.attrs)
+    result = tirx.PrimFunc([*function.params, *lifted], body, function.ret_type, function.attrs)
     workspaces = tuple(
-        Workspace(str(buffer.dtype), plain_shape(buffer.shape), (*buffers, *scalars)) for buffer in lifted
+        Workspace(str(buffer.dtype), plain_shape(buffer.shape), tuple(function.params)) for buffer in lifted
     )
     return result, workspaces
 

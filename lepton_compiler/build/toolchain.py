@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ LINK_FLAGS = (
 
 
 _PRINTED_CHARACTERS = 2000
+_FULL_DISK_BYTES = 1 << 20
 
 
 def zig_version() -> str:
@@ -54,11 +56,17 @@ def run_zig(arguments: Sequence[str], folder: Path) -> None:
 
     Raises:
         InternalError: The compiler or linker failed; the message holds what it printed.
+        OutputError: The disk of ``folder`` is full.
     """
     environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(cache_folder() / "zig")}
     environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
     done = subprocess.run([_zig(), "cc", *arguments], cwd=folder, env=environment, capture_output=True)
     if done.returncode != 0:
+        # The linker writes through a mapping: on a full disk a signal ends it, and it prints nothing. What it writes is
+        # no larger than what it reads.
+        wanted = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        if shutil.disk_usage(folder).free < max(wanted, _FULL_DISK_BYTES):
+            raise OutputError("building in the temporary folder failed: its disk is full; TMPDIR names another one")
         printed = done.stderr.decode(errors="replace").strip()
         raise InternalError(f"zig cc failed with exit code {done.returncode}: {printed[-_PRINTED_CHARACTERS:]}")
 

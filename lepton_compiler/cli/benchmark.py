@@ -39,7 +39,7 @@ def _parse_peers(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 
 @click.command("benchmark", short_help="Time a model against ONNX Runtime, OpenVINO and TVM.")
 @click.argument("model", type=file_path, metavar="MODEL")
-@click.argument("reference", type=file_path, required=False, metavar="[MODEL.onnx]")
+@click.argument("reference", type=file_path, required=False, metavar="[REFERENCE.onnx]")
 @click.option(
     "--against",
     "peers",

@@ -42,8 +42,8 @@ _TOLERANCE_TABLE = "\n".join(
     short_help="Compare a model's outputs with ONNX Runtime's.",
     help=f"""Runs MODEL and ONNX Runtime on the same inputs and compares every output.
 
-    MODEL is an artifact, followed by the ONNX file that it was compiled from, or an ONNX file alone, which is compiled
-    first. Ends with exit code 1 where an output disagrees.
+    MODEL is an artifact, followed by the ONNX file that it was compiled from as REFERENCE.onnx, or an ONNX file alone,
+    which is compiled first. Ends with exit code 1 where an output disagrees.
 
     \b
     Tolerances:
@@ -57,7 +57,7 @@ _TOLERANCE_TABLE = "\n".join(
     """,
 )
 @click.argument("model", type=file_path, metavar="MODEL")
-@click.argument("reference", type=file_path, required=False, metavar="[MODEL.onnx]")
+@click.argument("reference", type=file_path, required=False, metavar="[REFERENCE.onnx]")
 @click.option(
     "--tolerance",
     type=click.Choice(list(TOLERANCES)),
@@ -87,6 +87,8 @@ def command(
     from lepton_compiler.evaluation.runner import open_peer, require_peer
     from lepton_compiler.runtime.model import load
 
+    if disabled_passes and is_artifact(model):
+        raise click.UsageError("--disable-pass needs an ONNX file; an artifact is compiled already")
     peer = require_peer("onnxruntime", "comparing with ONNX Runtime")
     onnx_file = reference_of(model, reference)
     shapes = parse_shapes(input_shapes)

@@ -62,8 +62,8 @@ def command(
       lepton inspect model.onnx --why /layer1/conv1/Conv
     """
     artifact = is_artifact(model)
-    if profile and not artifact:
-        raise click.UsageError("--profile needs an artifact; compile the model first")
+    if (profile or kernels) and not artifact:
+        raise click.UsageError("--profile and --kernels need an artifact; compile the model first")
     if operators and artifact:
         raise click.UsageError("--operators needs an ONNX file; an artifact has kernels, which --kernels lists")
     shapes = parse_shapes(input_shapes)

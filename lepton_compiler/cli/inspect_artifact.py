@@ -39,8 +39,8 @@ def inspect_artifact(
     if times is not None:
         _show_profile(manifest, times)
     elif list_kernels:
-        rows = [(str(number), k.nodes, k.anchor, k.schedule) for number, k in enumerate(manifest.kernels, 1)]
-        show_table(None, ("#>", "nodes", "anchor", "schedule"), rows)
+        rows = [(str(number), k.nodes, k.schedule) for number, k in enumerate(manifest.kernels, 1)]
+        show_table(None, ("#>", "nodes", "schedule"), rows)
     else:
         _show_anchors(manifest)
         _show_passes(manifest)
@@ -102,6 +102,6 @@ def _show_passes(manifest: Manifest) -> None:
 def _show_profile(manifest: Manifest, times: list[float]) -> None:
     total = sum(times) or 1.0
     ranked = sorted(zip(times, manifest.kernels, strict=True), key=lambda pair: -pair[0])
-    rows = [(f"{100 * t / total:.1f} %", f"{t * 1e3:.3f}", k.anchor, k.nodes, k.schedule) for t, k in ranked]
-    show_table(None, ("share>", "ms>", "anchor", "nodes", "schedule"), rows)
+    rows = [(f"{100 * t / total:.1f} %", f"{t * 1e3:.3f}", k.nodes, k.schedule) for t, k in ranked]
+    show_table(None, ("share>", "ms>", "nodes", "schedule"), rows)
     click.echo(f"{total * 1e3:.3f} ms in {len(times)} kernel calls; medians of {_PROFILE_RUNS} runs")

@@ -56,7 +56,8 @@ class NodeExplanation:
         else:
             click.echo(f"{self.node}: no pass did or declined anything here")
         for kernel in self.kernels:
-            click.echo(f"computed by kernel {kernel.name} ({kernel.anchor}; {kernel.schedule}) for {kernel.nodes}")
+            click.echo(f"computed by kernel {kernel.name}, which is {kernel.nodes}")
+            click.echo(f"scheduled as {kernel.schedule}")
 
 
 def explain_node(path: Path, node: str, options: CompileOptions) -> NodeExplanation:
@@ -123,7 +124,12 @@ def _check_known(path: Path, node: str, known: Sequence[str]) -> None:
     if any(_names(name, node) for name in known):
         return
     names = sorted(set(known))
-    near = difflib.get_close_matches(node, names, n=_SUGGESTIONS, cutoff=0.4)
-    near += [name for name in names if node.lower() in name.lower() and name not in near][:_SUGGESTIONS]
-    hint = f"did you mean: {', '.join(near)}" if near else '"lepton inspect MODEL.onnx --operators" lists all nodes'
+    wanted = node.replace(".", "_").lower()
+    near = sorted((name for name in names if wanted in name.replace(".", "_").lower()), key=len)
+    near += [name for name in difflib.get_close_matches(node, names, n=_SUGGESTIONS, cutoff=0.4) if name not in near]
+    hint = (
+        f"did you mean: {', '.join(near[:_SUGGESTIONS])}"
+        if near
+        else '"lepton inspect MODEL.onnx --operators" lists all nodes'
+    )
     raise UserError(f'{path} has no node "{node}"; {hint}')

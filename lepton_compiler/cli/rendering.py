@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _PIPED_WIDTH = 160
 """Columns where nobody says how wide the reader is: wide enough that no cell of ours is cut."""
 
+_REFRESH_PER_SECOND = 2
+
 
 def console(*, error: bool = False) -> Console:
     """A console that wraps nothing away when its output is piped."""
@@ -95,7 +97,8 @@ def progress(first_step: str) -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield _no_step
         return
-    with console(error=True).status(first_step) as status:
+    # Slow on purpose: the animation shares the processors with what is being timed.
+    with console(error=True).status(first_step, refresh_per_second=_REFRESH_PER_SECOND) as status:
         yield status.update
 
 

@@ -1,0 +1,1 @@
+"""What verbs work out and print: agreement with a reference, times beside peers, statistics, checks of the machine."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -79,7 +80,9 @@ def run_benchmark(request: BenchmarkRequest) -> list[RunnerTimes]:
     available = len(processors_for(request.threads))
     if available < request.threads:
         raise UserError(f"{request.threads} threads need as many processors; this process may use {available}")
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    # The default action on an interrupt: the process ends at once, without a traceback of its own.
+    on_interrupt = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_DFL)}
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), **on_interrupt) as pool:
         try:
             return pool.submit(measure, request).result()
         except BrokenProcessPool as error:

@@ -81,7 +81,7 @@ def compare_output(name: str, actual: np.ndarray, reference: np.ndarray, toleran
         )
     left, right = _as_float64(actual), _as_float64(reference)
     finite = np.isfinite(left) & np.isfinite(right)
-    error = np.abs(left - right, where=finite, out=np.zeros_like(left))
+    error = np.abs(np.subtract(left, right, where=finite, out=np.zeros_like(left)))
     is_float = not _is_exact(reference.dtype)
     unequal = int(np.count_nonzero(~((actual == reference) | (np.isnan(left) & np.isnan(right)))))
     max_abs = float(error.max(initial=0.0))

@@ -32,7 +32,8 @@ class OnnxRuntimeRunner:
 
     def run(self, feed: Feed) -> dict[str, np.ndarray]:
         """Outputs by name."""
-        return dict(zip(self._outputs, self._session.run(None, dict(feed)), strict=True))
+        values = self._session.run(None, dict(feed))
+        return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
     def close(self) -> None:
         """Ends the session with its threads."""

@@ -106,7 +106,7 @@ class Conversion:
         """The Relax constant of an array; a weight that several nodes use is one constant."""
         if id(array) not in self._constants:
             # The array is kept, so that its id stays its own.
-            self._constants[id(array)] = (array, relax.const(array))
+            self._constants[id(array)] = (array, tensor_constant(array))
         return self._constants[id(array)][1]
 
     def tensors(self) -> list[relax.Expr]:
@@ -190,8 +190,14 @@ class Conversion:
         """Binds an inner expression, so that its type is known, to a variable ``<node>/1``, ``<node>/2``..."""
         if isinstance(expr, relax.Var | tvm.ir.GenericConst):
             return expr
-        expr = self.flatten(expr)
-        return self.builder.emit(expr, f"{self.name}/{next(self._numbers)}")
+        return self.bind(expr, f"{self.name}/{next(self._numbers)}")
+
+    def bind(self, expr: relax.Expr, name: str) -> relax.Expr:
+        """Binds an expression to a variable of exactly this name, which the block builder's ``emit`` would change."""
+        value = self.builder.normalize(self.flatten(expr))
+        var = relax.Var(name, value.ty)
+        self.builder.emit_normalized(relax.VarBinding(var, value))
+        return var
 
     def emit_te(self, compute: Callable[..., Any], *arguments: Any, name: str | None = None) -> relax.Expr:
         """Binds a kernel written as tensor expressions; ``name`` is the kernel's name."""
@@ -208,30 +214,40 @@ class Conversion:
         Where two symbolic sizes meet and nothing shows that they are equal, the model takes them to be; the program
         then checks it when it runs. ``(h - 1) // 16 + 1`` and ``2 * ((h - 1) // 32 + 1)`` are such a pair.
         """
-        result = list(tensors)
         rank = max(rank_of(tensor) for tensor in tensors)
-        for axis in range(-rank, 0):
-            known = None
-            for index, tensor in enumerate(result):
-                shape = shape_of(tensor)
-                if len(shape) < -axis or shape[axis] == 1:
-                    continue
-                known = shape[axis] if known is None or isinstance(shape[axis], int) else known
-            for index, tensor in enumerate(result):
-                if known is not None and rank_of(tensor) >= -axis:
-                    result[index] = self.with_size(tensor, axis, known)
-        return result
+        shapes = [[*[1] * (rank - rank_of(tensor)), *shape_of(tensor)] for tensor in tensors]
+        for axis in range(rank):
+            sizes = [shape[axis] for shape in shapes if not _is_one(shape[axis])]
+            known = next((size for size in sizes if isinstance(size, int)), sizes[0] if sizes else 1)
+            for shape in shapes:
+                shape[axis] = 1 if _is_one(shape[axis]) else known
+        return [
+            self.with_shape(tensor, shape[rank - rank_of(tensor) :])
+            for tensor, shape in zip(tensors, shapes, strict=True)
+        ]
 
     def with_size(self, tensor: relax.Expr, axis: int, size: Size) -> relax.Expr:
         """A bound tensor whose ``axis`` has ``size``, checked at run time unless it is known or can't be."""
-        shape = shape_of(tensor)
-        have = shape[axis]
-        if isinstance(have, int) or same_size(have, size):
+        sizes = shape_of(tensor)
+        sizes[axis] = size
+        return self.with_shape(tensor, sizes)
+
+    def with_shape(self, tensor: relax.Expr, sizes: Sequence[Size]) -> relax.Expr:
+        """A bound tensor with other expressions for its symbolic sizes, checked at run time unless known to be equal."""
+        have = shape_of(tensor)
+        wanted = [
+            new if not isinstance(old, int) and not same_size(old, new) else old
+            for old, new in zip(have, sizes, strict=True)
+        ]
+        if all(new is old for old, new in zip(have, wanted, strict=True)):
             return tensor
-        shape[axis] = size
-        self._emitted += 1
-        cast = relax.TensorType(shape, dtype_of(tensor))
-        return self.builder.match_cast(tensor, cast, f"{self.name}/{self._emitted}")
+        # TVM's mutators crash on a cast that seems to define a symbol, so that one is written as a product.
+        wanted = [tirx.Mul(new, tirx.IntImm("int64", 1)) if tvm.ir.is_prim_var(new) and new is not old else new
+                  for old, new in zip(have, wanted, strict=True)]  # fmt: skip
+        cast = relax.TensorType(wanted, dtype_of(tensor))
+        var = relax.Var(f"{self.name}/{next(self._numbers)}", cast)
+        self.builder.emit_normalized(relax.MatchCast(var, tensor, cast))
+        return var
 
     def flatten(self, expr: relax.Expr) -> relax.Expr:
         """Binds the calls inside of ``expr`` to inner variables, so that TVM has no reason to invent names."""
@@ -257,9 +273,18 @@ class Conversion:
         return argument
 
 
+def _is_one(size: Size) -> bool:
+    return isinstance(size, int) and size == 1
+
+
 def _is_tensor_call(expr: relax.Expr) -> bool:
     """Whether ``expr`` computes a tensor; integer expressions in symbols are calls too, and stay where they are."""
     return isinstance(expr, relax.Call) and getattr(expr.op, "name", "").startswith("relax.")
+
+
+def tensor_constant(array: np.ndarray) -> relax.Expr:
+    """A constant with the array's own element type; ``relax.const`` narrows 64-bit ones and copies twice."""
+    return relax.const(tvm.runtime.tensor(np.ascontiguousarray(array).reshape(array.shape)))
 
 
 def shape_of(expr: relax.Expr) -> list[Size]:
@@ -271,7 +296,14 @@ def shape_of(expr: relax.Expr) -> list[Size]:
     shape = expr.ty.shape
     if shape is None:
         raise ConversionError("the shape of an input is not known")
-    return [int(dim) if isinstance(dim, tirx.IntImm) else dim for dim in shape.values]
+    return [_plain(dim) for dim in shape.values]
+
+
+def _plain(dim: tirx.Expr) -> Size:
+    if isinstance(dim, tirx.IntImm):
+        return int(dim)
+    # ``with_shape`` writes symbols as products.
+    return dim.a if isinstance(dim, tirx.Mul) and isinstance(dim.b, tirx.IntImm) and int(dim.b) == 1 else dim
 
 
 def rank_of(expr: relax.Expr) -> int:

@@ -17,12 +17,12 @@ import onnx
 import tvm
 from tvm import relax, topi
 
-from lepton_compiler.frontend import fold_constants, function_bodies, shape_operators, tvm_converters
+from lepton_compiler.frontend import fold_constants, function_bodies, shape_operators, tvm_converters, unrolled_loops
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Value
 from lepton_compiler.frontend.declared_shapes import declared_shapes, empty_inputs
 from lepton_compiler.frontend.load_model import LoadedModel
 from lepton_compiler.frontend.operator_census import CONTROL_FLOW, canonical_domain, node_name, why_unsupported
-from lepton_compiler.frontend.operators.registry import find_converter, find_run_time_converter
+from lepton_compiler.frontend.operators.registry import Converter, find_converter, find_run_time_converter
 from lepton_compiler.frontend.shape_values import ShapeValue
 from lepton_compiler.frontend.unsupported import Refusal
 
@@ -115,11 +115,10 @@ class GraphConverter:
         outputs = []
         for name in names:
             value = self._read(name, scope)
-            if not isinstance(value, relax.Expr):
-                value = self._conversion("Identity", name, 1, [value], {}, [name]).tensor(0)
+            conversion = self._conversion("Identity", name, 1, [value], {}, [name])
+            value = conversion.tensor(0)
             if isinstance(value, tvm.ir.GenericConst) or any(value.same_as(other) for other in taken):
-                copy = self._builder.call_te(topi.identity, value, primfunc_name_hint="copy")
-                value = self._builder.emit(copy, name)
+                value = conversion.bind(conversion.call_te(topi.identity, value, name="copy"), name)
             taken.append(value)
             outputs.append(value)
         return outputs
@@ -155,14 +154,20 @@ class GraphConverter:
 
     def _convert_node(self, node: onnx.NodeProto, scope: _Scope) -> Sequence[Any]:
         inputs = [self._read(name, scope) if name else None for name in node.input]
-        if any(isinstance(value, _Unavailable) for value in inputs):
-            return [_UNAVAILABLE] * len(node.output)
         domain = canonical_domain(node.domain)
         function = self._functions.get(function_bodies.function_key(node))
+        if any(isinstance(value, _Unavailable) for value in inputs):
+            # What the operator alone rules out is reported in the same run as what stands before it.
+            reason = why_unsupported(node, scope.opsets) if function is None else None
+            if reason is not None:
+                raise ConversionError(reason)
+            return [_UNAVAILABLE] * len(node.output)
         if function is not None:
             return self._call_function(node, function, inputs, scope)
         if domain == "" and node.op_type in CONTROL_FLOW:
-            return self._convert_if(node, inputs, scope)
+            if node.op_type == "If":
+                return self._convert_if(node, inputs, scope)
+            return self._convert_loop(node, inputs, scope)
         version = scope.opsets.get(domain, 1)
         known = self._compute_now(node, domain, version, inputs)
         if known is not None:
@@ -192,7 +197,7 @@ class GraphConverter:
         if converter is None:
             converter = find_converter(domain, node.op_type, version)
         if converter is not None:
-            return self._bind(conversion, converter(conversion))
+            return self._bind(conversion, _run_converter(converter, conversion))
         if tvm_converters.is_available(domain, node.op_type):
             return self._bind(conversion, tvm_converters.convert(conversion, node))
         body = function_bodies.schema_function(node, version, [_type_of(value) for value in inputs])
@@ -226,9 +231,7 @@ class GraphConverter:
     def _bind_one(self, conversion: Conversion, value: Any, index: int) -> Any:
         if not isinstance(value, relax.Expr) or isinstance(value, relax.Var | tvm.ir.GenericConst):
             return value
-        value = conversion.flatten(value)
-        name = conversion.name if index == 0 else f"{conversion.name}/out{index}"
-        bound = self._builder.emit(value, name)
+        bound = conversion.bind(value, conversion.name if index == 0 else f"{conversion.name}/out{index}")
         if isinstance(bound.ty, relax.TensorType) and bound.ty.shape is None:
             raise ConversionError(_unknown_shape(conversion))
         return bound
@@ -248,7 +251,9 @@ class GraphConverter:
         self._walk([function_bodies.bind_attributes(n, bound) for n in function.node], inner)
         if len(self.refusals) > before:
             return [_UNAVAILABLE] * len(node.output)
-        return [self._read(output, inner) for output in function.output][: len(node.output)]
+        # A body need not compute the optional outputs that the node leaves out.
+        pairs = zip(function.output, node.output, strict=False)
+        return [self._read(inside, inner) if outside else None for inside, outside in pairs]
 
     def _convert_if(self, node: onnx.NodeProto, inputs: Sequence[Any], scope: _Scope) -> list[Any]:
         condition = inputs[0]
@@ -260,13 +265,53 @@ class GraphConverter:
         branch = attributes["then_branch" if condition.reshape(-1)[0] else "else_branch"].g
         name = scope.name_of(node)
         finals = {branch.output[0].name: name} if branch.output else {}
-        declared = declared_shapes(branch)
-        inner = _Scope(self._initializers(branch), scope.opsets, f"{name}/", finals, scope, declared)
+        results = self._run_subgraph(branch, {}, scope, f"{name}/", finals)
+        return [_UNAVAILABLE] * len(node.output) if results is None else results
+
+    def _convert_loop(self, node: onnx.NodeProto, inputs: Sequence[Any], scope: _Scope) -> list[Any]:
+        graph = next(attribute.g for attribute in node.attribute if attribute.name == "body")
+        version = scope.opsets.get("", 1)
+        attributes = _attributes(node)
+        declared = [scope.declared.get(output) for output in node.output]
+        conversion = self._conversion(
+            node.op_type, scope.name_of(node), version, inputs, attributes, node.output, declared
+        )
+
+        def run_body(values: Mapping[str, Any], prefix: str) -> list[Any] | None:
+            return self._run_subgraph(graph, values, scope, prefix, {})
+
+        convert = unrolled_loops.convert_loop if node.op_type == "Loop" else unrolled_loops.convert_scan
+        results = convert(conversion, graph, run_body)
+        return [_UNAVAILABLE] * len(node.output) if results is None else results
+
+    def _run_subgraph(
+        self,
+        graph: onnx.GraphProto,
+        values: Mapping[str, Any],
+        scope: _Scope,
+        prefix: str,
+        final_names: Mapping[str, str],
+    ) -> list[Any] | None:
+        """Outputs of a subgraph, None where one of its nodes was refused."""
+        known = {**self._initializers(graph), **values}
+        inner = _Scope(known, scope.opsets, prefix, final_names, scope, declared_shapes(graph))
         before = len(self.refusals)
-        self._walk(branch.node, inner)
+        self._walk(graph.node, inner)
         if len(self.refusals) > before:
-            return [_UNAVAILABLE] * len(node.output)
-        return [self._read(output.name, inner) for output in branch.output]
+            return None
+        return [self._read(output.name, inner) for output in graph.output]
+
+
+# What Python, NumPy and TVM raise when a node holds something that its converter did not expect.
+_UNEXPECTED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+def _run_converter(converter: Converter, conversion: Conversion) -> Any:
+    try:
+        return converter(conversion)
+    except _UNEXPECTED as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConversionError(f"its converter does not handle this node: {reason}") from error
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

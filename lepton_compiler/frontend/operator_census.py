@@ -11,12 +11,11 @@ from lepton_compiler.frontend import function_bodies, tvm_converters
 from lepton_compiler.frontend.function_bodies import FunctionKey
 from lepton_compiler.frontend.operators.registry import find_converter
 
-CONTROL_FLOW = frozenset({"If"})
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 _REFUSED = {
     **dict.fromkeys(
         tvm_converters.DATA_DEPENDENT, "the size of its result depends on data, which is known only at run time"
     ),
-    **dict.fromkeys(("Loop", "Scan"), "run-time control flow can't be compiled yet"),
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import tvm
 from tvm import relax, topi
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, shape_of
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.activation_functions import apply_activation
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.windows import Window, read_window
@@ -95,7 +95,7 @@ def _convolve_1d(
 def _with_height(tensor: relax.Expr) -> relax.Expr:
     n, channels, width = shape_of(tensor)
     if isinstance(tensor, tvm.ir.GenericConst):
-        return relax.const(tensor.value.numpy().reshape(n, channels, 1, width))
+        return tensor_constant(tensor.value.numpy().reshape(n, channels, 1, width))
     return relax.op.reshape(tensor, [n, channels, 1, width])
 
 
@@ -123,5 +123,5 @@ def add_channel_bias(conversion: Conversion, result: relax.Expr, index: int) -> 
     shape = [1, -1] + [1] * (len(shape_of(result)) - 2)
     bias = conversion.inputs[index]
     if isinstance(bias, np.ndarray):
-        return relax.op.add(result, relax.const(bias.reshape(shape), dtype_of(result)))
+        return relax.op.add(result, tensor_constant(bias.reshape(shape)))
     return relax.op.add(result, relax.op.reshape(conversion.tensor(index), shape))

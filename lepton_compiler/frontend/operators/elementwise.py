@@ -97,12 +97,20 @@ def divide(conversion: Conversion) -> relax.Expr:
 def modulo(conversion: Conversion) -> relax.Expr:
     """Remainder with the sign of the divisor, or with ``fmod`` that of the dividend."""
     a, b = operands(conversion)
-    if not conversion.attribute("fmod", 0):
-        return relax.op.floor_mod(a, b)
+    by_dividend = bool(conversion.attribute("fmod", 0))
     if dtype_of(a).startswith(("int", "uint")):
+        if not by_dividend:
+            return relax.op.floor_mod(a, b)
         return conversion.call_te(lambda x, y: _broadcast(tirx.truncmod, x, y), a, b, name="fmod")
-    quotient = conversion.emit(relax.op.trunc(relax.op.divide(a, b)))
-    return relax.op.subtract(a, relax.op.multiply(quotient, b))
+    remainder = tirx.fmod if by_dividend else _python_remainder
+    return conversion.call_te(lambda x, y: _broadcast(remainder, x, y), a, b, name="fmod")
+
+
+def _python_remainder(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:
+    """The remainder with the sign of the divisor, also where it is zero."""
+    rest = tirx.fmod(a, b)
+    opposite = tirx.all(rest != 0, (rest < 0) != (b < 0))
+    return tirx.Select(rest == 0, tirx.copysign(rest, b), tirx.Select(opposite, rest + b, rest))
 
 
 def _broadcast(function: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
@@ -156,13 +164,23 @@ def is_infinite(conversion: Conversion) -> relax.Expr:
 
 @converter("BitShift")
 def bit_shift(conversion: Conversion) -> relax.Expr:
-    """``a`` shifted by ``b`` bits; a shift by the whole width gives 0."""
-    a, b = conversion.tensor(0), conversion.tensor(1)
-    shift = relax.op.left_shift if conversion.attribute("direction") == "LEFT" else relax.op.right_shift
-    bits = int(dtype_of(a).removeprefix("uint"))
-    # A shift by the type's width or more is undefined in LLVM.
-    limited = conversion.emit(relax.op.minimum(b, scalar(bits - 1, b)))
-    return relax.op.where(relax.op.less(b, scalar(bits, b)), shift(a, limited), scalar(0, a))
+    """``a`` shifted by ``b`` bits; a shift beyond the type's width leaves 0, or the sign of a negative number."""
+    left = conversion.attribute("direction") == "LEFT"
+    dtype = dtype_of(conversion.tensor(0))
+    bits = int(dtype.lstrip("uint"))
+
+    def shifted(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:
+        # LLVM leaves a shift by the type's width or more undefined.
+        inside = tirx.all(b >= 0, b < bits)
+        amount = tirx.Select(inside, b, tirx.const(bits - 1, dtype))
+        if not left:
+            zero = tirx.const(0, dtype)
+            beyond = tirx.Select(a < 0, tirx.const(-1, dtype), zero) if dtype.startswith("int") else zero
+            return tirx.Select(inside, a >> amount, beyond)
+        return tirx.Select(inside, a << amount, tirx.const(0, dtype))
+
+    tensors = conversion.broadcastable(*conversion.tensors())
+    return conversion.call_te(lambda x, y: _broadcast(shifted, x, y), *tensors, name="bit_shift")
 
 
 @converter("Sum", "Min", "Max", "Mean")

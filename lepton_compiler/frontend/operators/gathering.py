@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
 
@@ -17,7 +17,7 @@ def _wrapped(conversion: Conversion, index: int, size: Any) -> relax.Expr:
     """The indices of input ``index``; negative ones count from the end of an axis of ``size`` elements."""
     value = conversion.inputs[index]
     if isinstance(value, np.ndarray) and isinstance(size, int):
-        return relax.const(np.where(value < 0, value + size, value).astype(value.dtype))
+        return tensor_constant(np.where(value < 0, value + size, value).astype(value.dtype))
     if isinstance(value, np.ndarray) and (value >= 0).all():
         return conversion.tensor(index)
     tensor = conversion.tensor(index)
@@ -36,12 +36,31 @@ def gather(conversion: Conversion) -> relax.Expr:
     """Slices of an axis, by an index tensor of any rank."""
     x = conversion.tensor(0)
     axis = conversion.attribute("axis", 0) % rank_of(x)
-    indices = _wrapped(conversion, 1, shape_of(x)[axis])
-    shape = shape_of(indices)
-    if len(shape) != 1 and dtype_of(x) == "float32" and not shape:
-        taken = conversion.emit(relax.op.take(x, conversion.emit(relax.op.reshape(indices, [1])), axis))
-        return relax.op.reshape(taken, [size for i, size in enumerate(shape_of(x)) if i != axis])
-    return relax.op.take(x, indices, axis)
+    size = shape_of(x)[axis]
+    value = conversion.inputs[1]
+    if isinstance(value, np.ndarray) and isinstance(size, int):
+        wrong = value[(value < -size) | (value >= size)]
+        if wrong.size:
+            raise ConversionError(f"index {wrong[0]} lies outside of axis {axis}, which has {size} elements")
+        return relax.op.take(x, _wrapped(conversion, 1, size), axis)
+
+    def compute(data: te.Tensor, indices: te.Tensor) -> te.Tensor:
+        count = len(indices.shape)
+
+        def element(*i: tirx.Var) -> tirx.Expr:
+            place = _inside(indices(*i[axis : axis + count]), data.shape[axis])
+            return data(*i[:axis], place, *i[axis + count :])
+
+        shape = [*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]]
+        return te.compute(shape, element, name="gather", tag=topi.tag.INJECTIVE)
+
+    return conversion.call_te(compute, x, conversion.tensor(1), name="gather")
+
+
+def _inside(index: Any, size: Any) -> Any:
+    """An index that counts from the end where it is negative, kept inside of the axis: data may hold any number."""
+    index = index.astype("int64")
+    return tirx.max(tirx.min(tirx.Select(index < 0, index + size, index), size - 1), 0)
 
 
 @converter("GatherElements")
@@ -49,7 +68,14 @@ def gather_elements(conversion: Conversion) -> relax.Expr:
     """``y[i, j] = x[index[i, j], j]`` along an axis."""
     x = conversion.tensor(0)
     axis = conversion.attribute("axis", 0) % rank_of(x)
-    return relax.op.gather_elements(x, _wrapped(conversion, 1, shape_of(x)[axis]), axis)
+
+    def compute(data: te.Tensor, indices: te.Tensor) -> te.Tensor:
+        def element(*i: tirx.Var) -> tirx.Expr:
+            return data(*i[:axis], _inside(indices(*i), data.shape[axis]), *i[axis + 1 :])
+
+        return te.compute(indices.shape, element, name="gather_elements", tag=topi.tag.INJECTIVE)
+
+    return conversion.call_te(compute, x, conversion.tensor(1), name="gather_elements")
 
 
 @converter("GatherND")
@@ -66,10 +92,11 @@ def gather_nd(conversion: Conversion) -> relax.Expr:
 
         def element(*i: tirx.Var) -> tirx.Expr:
             lead, rest = i[: len(outer)], i[len(outer) :]
-            place = [_nonnegative(index(*lead, k), data.shape[batch + k]) for k in range(depth)]
+            place = [_inside(index(*lead, k), data.shape[batch + k]) for k in range(depth)]
             return data(*i[:batch], *place, *rest)
 
-        return te.compute((*outer, *data.shape[batch + depth :]), element, name="gather_nd")
+        shape = (*outer, *data.shape[batch + depth :])
+        return te.compute(shape, element, name="gather_nd", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, indices, name="gather_nd")
 
@@ -96,7 +123,7 @@ def scatter_nd(conversion: Conversion) -> relax.Expr:
     sizes = shape_of(x)[:depth]
     value = conversion.inputs[1]
     if isinstance(value, np.ndarray) and all(isinstance(size, int) for size in sizes):
-        indices = relax.const(np.where(value < 0, value + np.array(sizes), value).astype(value.dtype))
+        indices = tensor_constant(np.where(value < 0, value + np.array(sizes), value).astype(value.dtype))
     else:
         indices = _wrapped_vectors(conversion, sizes)
     return relax.op.scatter_nd(x, indices, updates, _reduction(conversion))
@@ -139,31 +166,6 @@ def one_hot(conversion: Conversion) -> relax.Expr:
 
     size = tirx.IntImm("int64", depth) if isinstance(depth, int) else depth
     return conversion.call_te(compute, indices, values, size, name="one_hot")
-
-
-@converter("TopK")
-def top_k(conversion: Conversion) -> relax.Expr:
-    """The k largest or smallest elements along an axis, in order, and their indices."""
-    x = conversion.tensor(0)
-    k = conversion.attribute("k") if conversion.opset < 10 else conversion.sizes(1)[0]
-    if not isinstance(k, int):
-        raise ConversionError("k must be a constant")
-    axis = conversion.attribute("axis", -1) % rank_of(x)
-    largest = bool(conversion.attribute("largest", 1))
-    return relax.op.topk(x, k, axis, "both", largest, "int64")
-
-
-@converter("CumSum", "CumProd")
-def cumulative(conversion: Conversion) -> relax.Expr:
-    """Running sums or products along an axis, optionally from the end or without the element itself."""
-    x = conversion.tensor(0)
-    axis = int(conversion.constant(1).reshape(-1)[0]) % rank_of(x)
-    operator = relax.op.cumsum if conversion.op == "CumSum" else relax.op.cumprod
-    reverse = bool(conversion.attribute("reverse", 0))
-    if reverse:
-        x = conversion.emit(relax.op.flip(x, axis))
-    result = operator(x, axis, dtype_of(x), bool(conversion.attribute("exclusive", 0)))
-    return relax.op.flip(result, axis) if reverse else result
 
 
 @converter("ReverseSequence")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tvm import relax
 
-from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
+from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.activation_functions import apply_activation, scalar
 from lepton_compiler.frontend.operators.registry import converter
 
@@ -18,14 +18,16 @@ def matmul(conversion: Conversion) -> relax.Expr:
 
 def multiply_matrices(conversion: Conversion, a: relax.Expr, b: relax.Expr) -> relax.Expr:
     """``a @ b``; symbolic sizes that must be equal and aren't known to be are checked at run time."""
-    inner_a, inner_b = shape_of(a)[-1], shape_of(b)[-2 if rank_of(b) > 1 else -1]
-    if isinstance(inner_a, int):
-        b = conversion.with_size(b, -2 if rank_of(b) > 1 else -1, inner_a)
+    left, right = shape_of(a), shape_of(b)
+    depth = -2 if len(right) > 1 else -1
+    if isinstance(left[-1], int):
+        right[depth] = left[-1]
     else:
-        a = conversion.with_size(a, -1, inner_b)
-    for axis in range(-min(rank_of(a), rank_of(b)), -2):
-        if shape_of(a)[axis] != 1 and shape_of(b)[axis] != 1:
-            b = conversion.with_size(b, axis, shape_of(a)[axis])
+        left[-1] = right[depth]
+    for axis in range(-min(len(left), len(right)), -2):
+        if left[axis] != 1 and right[axis] != 1:
+            right[axis] = left[axis]
+    a, b = conversion.with_shape(a, left), conversion.with_shape(b, right)
     return relax.op.matmul(a, b)
 
 
@@ -68,8 +70,8 @@ def _matrix(conversion: Conversion, index: int, transposed: bool) -> relax.Expr:
         return conversion.tensor(index)
     value = conversion.inputs[index]
     if isinstance(value, np.ndarray):
-        return relax.const(np.ascontiguousarray(value.T))
-    return relax.op.permute_dims(conversion.tensor(index), [1, 0])
+        return tensor_constant(value.T)
+    return conversion.emit(relax.op.permute_dims(conversion.tensor(index), [1, 0]))
 
 
 def _scaled(conversion: Conversion, index: int, factor: float) -> relax.Expr:
@@ -77,7 +79,7 @@ def _scaled(conversion: Conversion, index: int, factor: float) -> relax.Expr:
     if factor == 1.0:
         return conversion.tensor(index)
     if isinstance(value, np.ndarray):
-        return relax.const((value * np.asarray(factor, value.dtype)).astype(value.dtype))
+        return tensor_constant((value * np.asarray(factor, value.dtype)).astype(value.dtype))
     tensor = conversion.tensor(index)
     return relax.op.multiply(tensor, relax.const(factor, dtype_of(tensor)))
 
@@ -91,4 +93,4 @@ def _stack(conversion: Conversion, index: int, letter: str) -> relax.Expr:
         axes = [*axes[1:-1], axes[0], axes[-1]]
     if conversion.attribute(f"trans{letter}", 0):
         axes[-2:] = axes[:-3:-1]
-    return tensor if axes == sorted(axes) else relax.op.permute_dims(tensor, axes)
+    return tensor if axes == sorted(axes) else conversion.emit(relax.op.permute_dims(tensor, axes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tvm import relax, te, tirx
 
-from lepton_compiler.frontend.conversion import Conversion, Size, dtype_of, rank_of, shape_of
+from lepton_compiler.frontend.conversion import Conversion, Size, dtype_of, rank_of, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
 
@@ -44,7 +44,7 @@ def _statistics(
 
 def _filled(conversion: Conversion, shape: list[Size], value: float, dtype: str) -> relax.Expr:
     if all(isinstance(size, int) for size in shape):
-        return relax.const(np.full(shape, value, dtype))
+        return tensor_constant(np.full(shape, value, dtype))
     return conversion.emit(relax.op.full(shape, relax.const(value, dtype), dtype))
 
 

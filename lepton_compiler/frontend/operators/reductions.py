@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from tvm import relax, topi
 
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
-from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
 
 _Reduce = Callable[[relax.Expr, list[int], bool], relax.Expr]
@@ -106,9 +106,11 @@ def _of_nothing(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims
     shape = [1 if axis in axes else size for axis, size in enumerate(shape_of(x)) if keepdims or axis not in axes]
     value = _EMPTY[conversion.op]
     dtype = dtype_of(x)
-    if dtype.startswith(("int", "uint", "bool")) and value in (float("inf"), float("-inf")):
-        limit = topi.utils.tirx.max_value(dtype) if value > 0 else topi.utils.tirx.min_value(dtype)
-        value = int(limit.value)
+    if dtype == "bool":
+        value = value > 0
+    elif dtype.startswith(("int", "uint")) and value in (float("inf"), float("-inf")):
+        limits = np.iinfo(dtype)
+        value = limits.max if value > 0 else limits.min
     return relax.op.full(shape, relax.const(value, dtype), dtype)
 
 

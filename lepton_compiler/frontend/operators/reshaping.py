@@ -7,7 +7,7 @@ import math
 import numpy as np
 from tvm import relax, te, tirx
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, Value, dtype_of, rank_of, shape_of
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, Value, dtype_of, rank_of, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.shape_values import same_size, simplify
 
@@ -172,7 +172,7 @@ def tile(conversion: Conversion) -> relax.Expr:
 def constant_of_shape(conversion: Conversion) -> relax.Expr:
     """A tensor of one value, whose shape follows from the inputs' shapes."""
     value = conversion.attribute("value", np.zeros(1, np.float32)).reshape(-1)[0]
-    return relax.op.full(conversion.sizes(0), relax.const(value), str(value.dtype))
+    return relax.op.full(conversion.sizes(0), tensor_constant(value), str(value.dtype))
 
 
 @converter("Range")
@@ -209,7 +209,7 @@ def triangle(conversion: Conversion) -> relax.Expr:
     """The upper or lower triangle of the last two axes; zeros elsewhere."""
     x = conversion.tensor(0)
     upper = bool(conversion.attribute("upper", 1))
-    offset = conversion.tensor(1) if conversion.has(1) else relax.const(np.zeros((), np.int64))
+    offset = conversion.tensor(1) if conversion.has(1) else tensor_constant(np.zeros((), np.int64))
 
     def compute(data: te.Tensor, diagonal: te.Tensor) -> te.Tensor:
         place = (0,) * len(diagonal.shape)

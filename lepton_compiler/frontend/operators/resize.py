@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.interpolation import AxisTable, ResizeMode, axis_table
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.shape_values import Ratio, ShapeValue, same_size, simplify
@@ -140,7 +140,7 @@ def _scale(axis: _Axis) -> float:
 def _nearest(conversion: Conversion, x: relax.Expr, mode: ResizeMode, axes: Sequence[_Axis]) -> relax.Expr:
     """All axes at once: every element is a copy of one of the input's."""
     rules = {axis.number: _nearest_rule(mode, axis) for axis in axes}
-    tables = [relax.const(rule) for rule in rules.values() if isinstance(rule, np.ndarray)]
+    tables = [tensor_constant(rule) for rule in rules.values() if isinstance(rule, np.ndarray)]
     shape = shape_of(x)
     for axis in axes:
         shape[axis.number] = axis.resized
@@ -192,14 +192,14 @@ def _interpolate(conversion: Conversion, x: relax.Expr, axis: int, table: AxisTa
 
         return te.compute(shape, element, name="resize")
 
-    indices = relax.const(table.indices.astype(np.int32))
-    return conversion.call_te(compute, x, indices, relax.const(table.weights.astype(dtype)), name="resize")
+    indices = tensor_constant(table.indices.astype(np.int32))
+    return conversion.call_te(compute, x, indices, tensor_constant(table.weights.astype(dtype)), name="resize")
 
 
 def _extrapolate(
     conversion: Conversion, x: relax.Expr, outside: Sequence[tuple[int, np.ndarray]], value: float
 ) -> relax.Expr:
-    masks = [relax.const(mask) for _, mask in outside]
+    masks = [tensor_constant(mask) for _, mask in outside]
 
     def compute(data: te.Tensor, *flags: te.Tensor) -> te.Tensor:
         def element(*i: tirx.Var) -> tirx.Expr:

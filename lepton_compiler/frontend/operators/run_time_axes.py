@@ -32,7 +32,7 @@ def reduce(conversion: Conversion) -> relax.Expr:
         for axes in itertools.combinations(range(len(shape)), count if isinstance(count, int) else 0)
         if _reduced(shape, axes, bool(conversion.attribute("keepdims", 1))) == list(conversion.declared_shape())
     ]
-    return _chosen(conversion, [(axes, np.array(axes, np.int64)) for axes in choices], 1)
+    return chosen_by_axes(conversion, [(axes, np.array(axes, np.int64)) for axes in choices], 1)
 
 
 def _reduced(shape: Sequence[object], axes: Sequence[int], keepdims: bool) -> list[object]:
@@ -43,13 +43,17 @@ def _reduced(shape: Sequence[object], axes: Sequence[int], keepdims: bool) -> li
 def running(conversion: Conversion) -> relax.Expr:
     """Running sums or products along the axis that the input names."""
     axes = range(rank_of(conversion.tensor(0)))
-    return _chosen(conversion, [((axis,), np.array(axis, np.int64)) for axis in axes], 1)
+    return chosen_by_axes(conversion, [((axis,), np.array(axis, np.int64)) for axis in axes], 1)
 
 
-def _chosen(conversion: Conversion, choices: Sequence[tuple[tuple[int, ...], np.ndarray]], index: int) -> relax.Expr:
+def chosen_by_axes(
+    conversion: Conversion, choices: Sequence[tuple[tuple[int, ...], np.ndarray]], index: int
+) -> relax.Expr:
     """The result for the axes that input ``index`` names, among those that are possible."""
     if not 0 < len(choices) <= _LARGEST_CHOICE:
-        raise ConversionError(f"its axes are known only when the model runs, and {len(choices)} sets of them may be meant")
+        raise ConversionError(
+            f"its axes are known only when the model runs, and {len(choices)} sets of them may be meant"
+        )
     results = [convert_known(conversion, {index: value}) for _, value in choices]
     if len(results) == 1:
         return results[0]  # type: ignore[return-value]

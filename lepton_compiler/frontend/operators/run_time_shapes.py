@@ -1,4 +1,4 @@
-"""Reshape, Expand, Tile, Squeeze, Split, Range... whose target shape is an input that is known only when the model runs.
+"""Reshape, Expand, Tile, Squeeze, Split, Range... whose target shape is an input, known only when the model runs.
 
 The model's declared output shape says the result's shape; what else the input decides is read by the kernel.
 """
@@ -15,7 +15,12 @@ from lepton_compiler.frontend.operators.registry import find_converter, run_time
 @run_time_converter("Reshape", "Squeeze", "Unsqueeze", inputs=(1,))
 def declared_reshape(conversion: Conversion) -> relax.Expr:
     """The same elements in the declared shape."""
-    return relax.op.reshape(conversion.tensor(0), list(conversion.declared_shape()))
+    shape = list(conversion.declared_shape())
+    x = conversion.tensor(0)
+    if 0 in shape:
+        # Relax would read the 0 as "keep this size".
+        return conversion.call_te(topi.full, shape, dtype_of(x), 0, name="reshape")
+    return relax.op.reshape(x, shape)
 
 
 @run_time_converter("Expand", inputs=(1,))
@@ -107,12 +112,11 @@ def declared_one_hot(conversion: Conversion) -> relax.Expr:
     def compute(places: te.Tensor, values: te.Tensor) -> te.Tensor:
         def element(*i: tirx.Var) -> tirx.Expr:
             wanted = places(*i[:axis], *i[axis + 1 :])
-            if not str(wanted.dtype).startswith(("int", "uint")):
-                wanted = tirx.Cast("int64", wanted)
+            wanted = as_index(wanted)
             # Negative indices count from the end; what lies outside is nowhere.
-            negative = wanted < tirx.const(0, wanted.dtype)
-            wanted = tirx.Select(negative, wanted + tirx.const(shape[axis], wanted.dtype), wanted)
-            return tirx.Select(wanted == tirx.Cast(wanted.dtype, i[axis]), values(1), values(0))
+            negative = wanted < tirx.const(0, "int64")
+            wanted = tirx.Select(negative, wanted + shape[axis], wanted)
+            return tirx.Select(wanted == as_index(i[axis]), values(1), values(0))
 
         return te.compute(shape, element, name="one_hot", tag=topi.tag.INJECTIVE)
 
@@ -141,9 +145,4 @@ def scalar_at(tensor: te.Tensor, index: int = 0) -> tirx.Expr:
 
 def as_index(value: tirx.Expr) -> tirx.Expr:
     """An integer element as the type of loop variables."""
-    return value if str(value.dtype) == "int64" else tirx.Cast("int64", value)
-
-
-def element_type(conversion: Conversion, index: int) -> str:
-    """Element type of input ``index``."""
-    return dtype_of(conversion.tensor(index))
+    return tirx.Cast("int64", value)

@@ -127,11 +127,18 @@ def concat(conversion: Conversion) -> relax.Expr:
     tensors = conversion.tensors()
     axis = conversion.attribute("axis", 1) % rank_of(tensors[0])
     parts = [tensor for tensor in tensors if shape_of(tensor)[axis] != 0] or tensors[:1]
-    for other in (i for i in range(rank_of(parts[0])) if i != axis):
-        size = next((shape_of(part)[other] for part in parts if isinstance(shape_of(part)[other], int)), None)
-        size = shape_of(parts[0])[other] if size is None else size
-        parts = [conversion.with_size(part, other, size) for part in parts]
-    return parts[0] if len(parts) == 1 else relax.op.concat(parts, axis)
+    if len(parts) == 1:
+        return parts[0]
+    common = [_common_size(parts, other) for other in range(rank_of(parts[0]))]
+    aligned = [
+        conversion.with_shape(part, [*common[:axis], shape_of(part)[axis], *common[axis + 1 :]]) for part in parts
+    ]
+    return relax.op.concat(aligned, axis)
+
+
+def _common_size(parts: Sequence[relax.Expr], axis: int) -> Size:
+    sizes = [shape_of(part)[axis] for part in parts]
+    return next((size for size in sizes if isinstance(size, int)), sizes[0])
 
 
 @converter("Pad")

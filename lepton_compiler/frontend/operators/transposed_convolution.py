@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tvm import relax
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, shape_of
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.convolution import add_channel_bias
 from lepton_compiler.frontend.operators.registry import converter
 
@@ -36,7 +36,7 @@ def _dilated_weight(conversion: Conversion) -> relax.Expr:
     spatial = [(size - 1) * dilation + 1 for size, dilation in zip(value.shape[2:], dilations, strict=True)]
     spread = np.zeros((*value.shape[:2], *spatial), value.dtype)
     spread[(slice(None), slice(None), *(slice(None, None, dilation) for dilation in dilations))] = value
-    return relax.const(spread)
+    return tensor_constant(spread)
 
 
 def _padding(

@@ -1,0 +1,25 @@
+"""BitCast: the same bits, read as another element type of the same width."""
+
+from __future__ import annotations
+
+import onnx
+from tvm import relax, te, tirx, topi
+
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of
+from lepton_compiler.frontend.operators.registry import converter
+
+
+@converter("BitCast")
+def bit_cast(conversion: Conversion) -> relax.Expr:
+    """Every element's bits as an element of type ``to``."""
+    x = conversion.tensor(0)
+    to = onnx.helper.tensor_dtype_to_np_dtype(conversion.attribute("to"))
+    if "bool" in (dtype_of(x), str(to)):
+        raise ConversionError("the bits of booleans have no defined meaning in other types")
+
+    def compute(data: te.Tensor) -> te.Tensor:
+        return te.compute(
+            data.shape, lambda *i: tirx.reinterpret(str(to), data(*i)), name="bit_cast", tag=topi.tag.ELEMWISE
+        )
+
+    return conversion.call_te(compute, x, name="bit_cast")

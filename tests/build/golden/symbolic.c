@@ -1,0 +1,178 @@
+/* Written by the Lepton Compiler: runs one model's kernels in order. */
+#include "lepton.h"
+#include "model.h"
+
+#include <string.h>
+
+#define TENSOR(pointer, rank, code, bits, dims) \
+  {(void *)(pointer), {1, 0}, (rank), {(code), (bits), 1}, (int64_t *)(dims), NULL, 0}
+#define PASS(tensor) {LEPTON_ARGUMENT_TENSOR, 0, {.v_ptr = &(tensor)}}
+#define PASS_INT(value) {LEPTON_ARGUMENT_INT, 0, {.v_int64 = (value)}}
+#define UNUSED __attribute__((unused))
+
+UNUSED static inline int64_t saturating_add(int64_t a, int64_t b) {
+  int64_t sum;
+  return __builtin_add_overflow(a, b, &sum) ? (b < 0 ? INT64_MIN : INT64_MAX) : sum;
+}
+UNUSED static inline int64_t saturating_sub(int64_t a, int64_t b) {
+  int64_t difference;
+  return __builtin_sub_overflow(a, b, &difference) ? (b < 0 ? INT64_MAX : INT64_MIN) : difference;
+}
+UNUSED static inline int64_t saturating_mul(int64_t a, int64_t b) {
+  int64_t product;
+  return __builtin_mul_overflow(a, b, &product) ? ((a < 0) == (b < 0) ? INT64_MAX : INT64_MIN) : product;
+}
+UNUSED static inline int64_t trunc_div(int64_t a, int64_t b) {
+  if (b == 0) return 0;
+  return b == -1 ? saturating_sub(0, a) : a / b;
+}
+UNUSED static inline int64_t trunc_mod(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
+UNUSED static inline int64_t floor_div(int64_t a, int64_t b) {
+  return trunc_div(a, b) - (trunc_mod(a, b) != 0 && (a < 0) != (b < 0));
+}
+UNUSED static inline int64_t floor_mod(int64_t a, int64_t b) {
+  int64_t rest = trunc_mod(a, b);
+  return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
+UNUSED static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+UNUSED static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+
+__attribute__((section(".lepton_manifest"), used, aligned(64))) static const uint8_t manifest[] = {
+#embed "manifest.json"
+};
+
+__attribute__((aligned(64))) static const uint8_t embedded_weights[] = {
+#embed "weights.bin"
+};
+
+static const int64_t dims_0[] = {2, 3};
+extern int32_t __tvm_ffi_concatenate(void *, TVMFFIAny *, int32_t, TVMFFIAny *);
+extern int32_t __tvm_ffi_ones(void *, TVMFFIAny *, int32_t, TVMFFIAny *);
+extern int32_t __tvm_ffi_multiply(void *, TVMFFIAny *, int32_t, TVMFFIAny *);
+extern int32_t __tvm_ffi_tir_exp(void *, TVMFFIAny *, int32_t, TVMFFIAny *);
+
+#define SLOTS 3
+static int64_t lay_out(const int64_t *symbols, int64_t *offsets) {
+  UNUSED const int64_t symbol_0 = symbols[0];
+  int64_t end = 0;
+  offsets[0] = end;
+  end = lepton_size_add(end, lepton_size_align(lepton_size_max(INT64_C(0), saturating_mul(saturating_mul(INT64_C(4), saturating_add(symbol_0, INT64_C(2))), INT64_C(3)))));
+  offsets[1] = end;
+  end = lepton_size_add(end, lepton_size_align(lepton_size_max(INT64_C(0), saturating_mul(saturating_mul(INT64_C(4), saturating_add(symbol_0, INT64_C(2))), INT64_C(3)))));
+  offsets[2] = end;
+  end = lepton_size_add(end, lepton_size_align(lepton_size_max(INT64_C(0), saturating_mul(saturating_mul(INT64_C(4), saturating_add(symbol_0, INT64_C(2))), INT64_C(3)))));
+  return end;
+}
+
+static int64_t arena_bytes(const int64_t *symbols) {
+  UNUSED const int64_t symbol_0 = symbols[0];
+  if (saturating_add(symbol_0, INT64_C(2)) < 0) return -1;
+  int64_t offsets[SLOTS];
+  return lay_out(symbols, offsets);
+}
+
+
+static void output_shapes(const int64_t *symbols, int64_t *dims) {
+  (void)symbols;
+  (void)dims;
+  UNUSED const int64_t symbol_0 = symbols[0];
+  dims[0] = saturating_mul(saturating_add(symbol_0, INT64_C(2)), INT64_C(3));
+}
+
+
+static int32_t run(lepton_session *session, const lepton_frame *frame) {
+  UNUSED uint8_t *const arena = frame->arena;
+  UNUSED const uint8_t *const weights = frame->weights;
+  (void)session;
+  UNUSED const int64_t symbol_0 = frame->symbols[0];
+  int64_t offsets[SLOTS];
+  lay_out(frame->symbols, offsets);
+  {
+    const int64_t dims0[] = {symbol_0, INT64_C(3)};
+    const int64_t dims2[] = {saturating_add(symbol_0, INT64_C(2)), INT64_C(3)};
+    DLTensor tensors[] = {
+      TENSOR(frame->inputs[0], 2, 2, 32, dims0),
+      TENSOR(frame->inputs[1], 2, 2, 32, dims_0),
+      TENSOR(arena + offsets[0], 2, 2, 32, dims2)};
+    TVMFFIAny arguments[] = {PASS(tensors[0]), PASS(tensors[1]), PASS(tensors[2])};
+    if (lepton_call_kernel(session, 0, __tvm_ffi_concatenate, arguments, 3) != 0)
+      return -1;
+  }
+  {
+    const int64_t dims0[] = {saturating_add(symbol_0, INT64_C(2)), INT64_C(3)};
+    DLTensor tensors[] = {
+      TENSOR(arena + offsets[1], 2, 2, 32, dims0)};
+    TVMFFIAny arguments[] = {PASS_INT(symbol_0), PASS(tensors[0])};
+    if (lepton_call_kernel(session, 1, __tvm_ffi_ones, arguments, 2) != 0)
+      return -1;
+  }
+  {
+    const int64_t dims0[] = {saturating_add(symbol_0, INT64_C(2)), INT64_C(3)};
+    const int64_t dims1[] = {saturating_add(symbol_0, INT64_C(2)), INT64_C(3)};
+    const int64_t dims2[] = {saturating_add(symbol_0, INT64_C(2)), INT64_C(3)};
+    DLTensor tensors[] = {
+      TENSOR(arena + offsets[0], 2, 2, 32, dims0),
+      TENSOR(arena + offsets[1], 2, 2, 32, dims1),
+      TENSOR(arena + offsets[2], 2, 2, 32, dims2)};
+    TVMFFIAny arguments[] = {PASS(tensors[0]), PASS(tensors[1]), PASS_INT(symbol_0), PASS(tensors[2])};
+    if (lepton_call_kernel(session, 2, __tvm_ffi_multiply, arguments, 4) != 0)
+      return -1;
+  }
+  {
+    const int64_t dims0[] = {saturating_add(symbol_0, INT64_C(2)), INT64_C(3)};
+    const int64_t dims1[] = {saturating_add(symbol_0, INT64_C(2)), INT64_C(3)};
+    DLTensor tensors[] = {
+      TENSOR(arena + offsets[2], 2, 2, 32, dims0),
+      TENSOR(frame->outputs[0], 2, 2, 32, dims1)};
+    TVMFFIAny arguments[] = {PASS(tensors[0]), PASS_INT(symbol_0), PASS(tensors[1])};
+    if (lepton_call_kernel(session, 3, __tvm_ffi_tir_exp, arguments, 3) != 0)
+      return -1;
+  }
+  return 0;
+}
+
+static const lepton_dim input_0_dims[] = {{-1, 0}, {3, -1}};
+static const char *const input_0_text[] = {"batch size", "3"};
+static const lepton_dim input_1_dims[] = {{2, -1}, {3, -1}};
+static const char *const input_1_text[] = {"2", "3"};
+static const lepton_tensor_description input_table[] = {
+  {"in0", LEPTON_FLOAT32, 2, input_0_dims, input_0_text},
+  {"in1", LEPTON_FLOAT32, 2, input_1_dims, input_1_text},
+};
+static const lepton_dim output_0_dims[] = {{-1, -1}};
+static const char *const output_0_text[] = {"((batch size) + 2) * 3"};
+static const lepton_tensor_description output_table[] = {
+  {"out0", LEPTON_FLOAT32, 1, output_0_dims, output_0_text},
+};
+static const char *const symbol_names[] = {"batch size"};
+static const char *const cpu_features[] = {"sse4_2", NULL};
+static const lepton_kernel_description kernels[] = {
+  {"concatenate", "both"},
+  {"ones", "ones"},
+  {"multiply", "masked"},
+  {"tir_exp", "exp"},
+};
+
+const lepton_model lepton_generated_model = {
+  .runtime_abi = LEPTON_RUNTIME_ABI,
+  .model_name = "tiny",
+  .manifest = manifest,
+  .manifest_bytes = sizeof manifest,
+  .cpu_features = cpu_features,
+  .input_count = 2,
+  .output_count = 1,
+  .symbol_count = 1,
+  .kernel_count = 4,
+  .inputs = input_table,
+  .outputs = output_table,
+  .symbols = symbol_names,
+  .kernels = kernels,
+  .weights = embedded_weights,
+  .weights_file = NULL,
+  .weights_bytes = UINT64_C(64),
+  .thread_workspace_bytes = UINT64_C(4096),
+  .is_static = 0,
+  .arena_bytes = arena_bytes,
+  .output_shapes = output_shapes,
+  .run = run,
+};
