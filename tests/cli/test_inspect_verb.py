@@ -1,0 +1,109 @@
+"""``lepton inspect``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from small_onnx_models import write_unsupported_model
+
+CONV_MACS = 4 * 8 * 8 * 3 * 3 * 3
+MATMUL_MACS = 4 * 5
+PARAMETERS = 4 * 3 * 3 * 3 + 4 + 4 * 5
+
+
+def test_model_counts(lepton, fixed_model: Path) -> None:
+    document = json.loads(lepton("inspect", fixed_model, "--format", "json").stdout)
+    assert document["macs"] == CONV_MACS + MATMUL_MACS
+    assert document["parameters"] == PARAMETERS
+    assert document["weight_bytes"] == 4 * PARAMETERS
+    assert document["inputs"] == [{"name": "image", "shape": [1, 3, 8, 8], "dtype": "float32"}]
+    assert document["outputs"][0] == {"name": "scores", "shape": [1, 5]}
+    assert document["importable"] is True
+    operators = {entry["operator"]: entry for entry in document["operators"]}
+    assert operators["Conv"]["nodes"] == ["/body/conv"]
+    assert operators["Conv"]["converter"] == "lepton"
+
+
+def test_counts_with_a_symbolic_batch_are_for_one_item(lepton, batch_model: Path) -> None:
+    one = json.loads(lepton("inspect", batch_model, "--format", "json").stdout)
+    assert (one["macs"], one["macs_at_batch_1"]) == (CONV_MACS + MATMUL_MACS, True)
+    assert one["outputs"][0]["shape"] == ["batch", 5]
+    arguments = ("--input-shapes", "image:[3,3,8,8]", "--format", "json")
+    three = json.loads(lepton("inspect", batch_model, *arguments).stdout)
+    assert (three["macs"], three["macs_at_batch_1"]) == (3 * (CONV_MACS + MATMUL_MACS), False)
+
+
+def test_model_table_lists_operators(lepton, fixed_model: Path) -> None:
+    result = lepton("inspect", fixed_model, "--operators")
+    assert result.exit_code == 0, result.output
+    for name in ("/body/conv", "/head/flatten", "GlobalAveragePool", "every node can be imported"):
+        assert name in result.stdout
+
+
+def test_unsupported_operators_are_named_with_count_and_nodes(lepton, tmp_path: Path) -> None:
+    model = write_unsupported_model(tmp_path / "odd.onnx")
+    result = lepton("inspect", model, "--format", "json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["importable"] is False
+    assert "com.example.Frobnicate x2 (node /frob/1, node /frob/2)" in document["refusal"]
+    converters = {entry["operator"]: entry["converter"] for entry in document["operators"]}
+    assert converters["com.example.Frobnicate"] == "none"
+
+
+def test_artifact_shows_its_manifest(lepton, batch_library: Path, batch_model: Path) -> None:
+    result = lepton("inspect", batch_library)
+    assert result.exit_code == 0, result.output
+    for text in (batch_model.name, "symbols      batch", "batchx5", "fuse-operators"):
+        assert text in result.stdout
+    document = json.loads(lepton("inspect", batch_library, "--format", "json").stdout)
+    assert document["manifest"]["symbols"] == ["batch"]
+
+
+def test_artifact_for_another_machine_is_inspected_without_running_it(
+    lepton, fixed_model: Path, tmp_path: Path
+) -> None:
+    library = tmp_path / "arm.so"
+    assert lepton("compile", fixed_model, "-o", library, "--target", "arm-cortex-a7").exit_code == 0
+    result = lepton("inspect", library, "--kernels")
+    assert result.exit_code == 0
+    assert "arm-cortex-a7 (armv7l)" in result.stdout
+
+
+def test_profile_gives_every_kernel_its_share(lepton, fixed_library: Path) -> None:
+    document = json.loads(lepton("inspect", fixed_library, "--profile", "--format", "json").stdout)
+    assert len(document["kernel_seconds"]) == len(document["manifest"]["kernels"])
+    assert all(seconds > 0 for seconds in document["kernel_seconds"])
+    table = lepton("inspect", fixed_library, "--profile").stdout
+    assert "/body/conv" in table
+    shares = [float(line.split("%")[0]) for line in table.splitlines() if " % " in line]
+    assert sum(shares) == pytest.approx(100, abs=1)
+
+
+@pytest.mark.parametrize("kind", ["model", "artifact"])
+def test_why_follows_a_node_through_the_passes(lepton, fixed_model: Path, fixed_library: Path, kind: str) -> None:
+    path = fixed_model if kind == "model" else fixed_library
+    result = lepton("inspect", path, "--why", "/body/relu", "--format", "json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    fused = [event for event in document["events"] if event["pass_name"] == "fuse-operators"]
+    assert fused
+    assert fused[0]["did"] is True
+    assert ("/body/conv" in str(document["kernels"])) is (kind == "artifact")
+
+
+@pytest.mark.parametrize("kind", ["model", "artifact"])
+def test_unknown_node_suggests_near_ones(lepton, fixed_model: Path, fixed_library: Path, kind: str) -> None:
+    path = fixed_model if kind == "model" else fixed_library
+    result = lepton("inspect", path, "--why", "/body/rulu")
+    assert result.exit_code == 2
+    assert 'has no node "/body/rulu"' in result.stderr
+    assert "/body/relu" in result.stderr
+
+
+def test_options_of_the_other_kind_are_refused(lepton, fixed_model: Path, fixed_library: Path) -> None:
+    assert lepton("inspect", fixed_model, "--profile").exit_code == 2
+    assert lepton("inspect", fixed_model, "--kernels").exit_code == 2
+    assert lepton("inspect", fixed_library, "--operators").exit_code == 2
