@@ -1,0 +1,77 @@
+"""Who may import whom, and what must load without TVM: the architecture as a test."""
+
+from __future__ import annotations
+
+import pytest
+from source_imports import all_imports, imports_when_loaded, source_files
+
+LAYERS = (
+    ("targets",),
+    ("core",),
+    ("passes",),
+    ("frontend", "tuning", "devices", "build", "runtime"),
+    ("pipeline", "driver"),
+    ("evaluation",),
+    ("cli",),
+)
+"""From the bottom up: a package imports from its own layer and those below."""
+
+LOAD_WITHOUT_TVM = (
+    "lepton_compiler",
+    "lepton_compiler.core.errors",
+    "lepton_compiler.core.manifest",
+    "lepton_compiler.core.options",
+    "lepton_compiler.targets.registry",
+    "lepton_compiler.targets.spec",
+    "lepton_compiler.cli.main",
+    *(module for module in source_files() if module.startswith("lepton_compiler.runtime.")),
+)
+
+
+def _layer(module: str) -> int:
+    package = module.split(".")[1]
+    return next(level for level, packages in enumerate(LAYERS) if package in packages)
+
+
+def _imported_packages(module: str) -> list[str]:
+    return sorted(name for name in all_imports(module) if name.startswith("lepton_compiler."))
+
+
+@pytest.mark.parametrize("module", [name for name in source_files() if name != "lepton_compiler"])
+def test_imports_lead_downwards(module: str) -> None:
+    upwards = [name for name in _imported_packages(module) if _layer(name) > _layer(module)]
+    assert not upwards, f"{module} imports from above: {upwards}"
+
+
+@pytest.mark.parametrize("module", [name for name in source_files() if name.startswith("lepton_compiler.targets")])
+def test_targets_know_nothing_but_targets(module: str) -> None:
+    assert all(name.startswith("lepton_compiler.targets") for name in _imported_packages(module))
+
+
+def test_core_knows_of_targets_only_what_a_target_is() -> None:
+    for module in source_files():
+        if module.startswith("lepton_compiler.core"):
+            others = {name for name in _imported_packages(module) if name.startswith("lepton_compiler.targets")}
+            assert others <= {"lepton_compiler.targets.spec"}, module
+
+
+@pytest.mark.parametrize("module", LOAD_WITHOUT_TVM)
+def test_loads_without_tvm(module: str) -> None:
+    """TVM takes seconds to import; the runtime and the command line must start in a fraction of one."""
+    loaded = {module: module}
+    waiting = [module]
+    while waiting:
+        current = waiting.pop()
+        for name in imports_when_loaded(current):
+            parents = [".".join(name.split(".")[: i + 1]) for i in range(name.count(".") + 1)]
+            for found in parents:
+                if found not in loaded:
+                    loaded[found] = f"{loaded[current]} -> {found}"
+                    waiting += [found] if found in source_files() else []
+    assert "tvm" not in loaded, loaded.get("tvm")
+
+
+def test_everything_is_listed() -> None:
+    """A new package must be given its layer here."""
+    packages = {name.split(".")[1] for name in source_files() if "." in name}
+    assert packages <= {package for layer in LAYERS for package in layer}

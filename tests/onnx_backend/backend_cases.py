@@ -1,0 +1,107 @@
+"""The cases of ONNX's backend test suite, whatever place the ``onnx`` package keeps them in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.backend.test.case.test_case import TestCase
+from onnx.backend.test.loader import load_model_tests
+from onnx.backend.test.runner import Runner
+
+KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator", "real")
+Values = list[Any]
+"""Arrays, or lists and None where an input or output is a sequence or an optional."""
+
+
+@dataclass(frozen=True)
+class BackendCase:
+    """One case: a model, what it is fed and what it has to give."""
+
+    name: str
+    kind: str
+    _test: TestCase
+
+    @property
+    def model_path(self) -> Path | None:
+        """The model's file, None where the suite builds the model in memory."""
+        if self._test.model_dir is not None:
+            return Path(self._test.model_dir) / "model.onnx"
+        if self._test.url is not None:
+            return Path(onnx.__file__).parents[1] / self._test.url
+        return None
+
+    def model(self) -> onnx.ModelProto:
+        """The model."""
+        path = self.model_path
+        return onnx.load(path) if path is not None else self._test.model
+
+    def data_sets(self, model: onnx.ModelProto) -> Iterator[tuple[Values, Values]]:
+        """Inputs and expected outputs, each in the graph's order."""
+        if self._test.data_sets is not None:
+            for inputs, outputs in self._test.data_sets:
+                yield [_as_array(value) for value in inputs], [_as_array(value) for value in outputs]
+        elif self._test.model_dir is not None:
+            for folder in sorted(Path(self._test.model_dir).glob("test_data_set*")):
+                yield (
+                    _read_values(folder, "input", model.graph.input),
+                    _read_values(folder, "output", model.graph.output),
+                )
+        else:
+            yield _ramps(model), _light_outputs(self.model_path, model)
+
+    def check(self, outputs: Values, expected: Values) -> None:
+        """Compares as the suite's own runner does.
+
+        Raises:
+            AssertionError: A count, shape, element type or value differs.
+        """
+        Runner.assert_similar_outputs(expected, outputs, self._test.rtol, self._test.atol)
+
+
+def load_cases() -> dict[str, BackendCase]:
+    """All cases by name."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        tests = [(kind, test) for kind in KINDS for test in load_model_tests(kind=kind)]
+    return {test.name: BackendCase(test.name, kind, test) for kind, test in tests}
+
+
+def _as_array(value: Any) -> Any:
+    return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+
+
+def _read_values(folder: Path, prefix: str, infos: Any) -> Values:
+    count = len(list(folder.glob(f"{prefix}_*.pb")))
+    return [_read_value(folder / f"{prefix}_{i}.pb", infos[i].type) for i in range(count)]
+
+
+def _read_value(path: Path, kind: onnx.TypeProto) -> Any:
+    data = path.read_bytes()
+    if kind.HasField("sequence_type"):
+        return onnx.numpy_helper.to_list(onnx.SequenceProto.FromString(data))
+    if kind.HasField("optional_type"):
+        return onnx.numpy_helper.to_optional(onnx.OptionalProto.FromString(data))
+    return onnx.numpy_helper.to_array(onnx.TensorProto.FromString(data))
+
+
+def _ramps(model: onnx.ModelProto) -> Values:
+    """What the suite feeds to models that come without inputs: numbers rising from 0 to 1."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    values = []
+    for info in model.graph.input:
+        if info.name not in constants:
+            values.append(Runner.generate_dummy_data(info))
+    return values
+
+
+def _light_outputs(path: Path | None, model: onnx.ModelProto) -> Values:
+    if path is None:
+        raise ValueError("a model without expected outputs")
+    files = [path.with_name(f"{path.stem}_output_{i}.pb") for i in range(len(model.graph.output))]
+    return [_read_value(file, info.type) for file, info in zip(files, model.graph.output, strict=True)]

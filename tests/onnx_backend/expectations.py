@@ -1,0 +1,48 @@
+"""The committed expectations: one line a case, its name and how it ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+EXPECTATIONS_FILE = FOLDER / "expectations.txt"
+SAMPLE_FILE = FOLDER / "sample.txt"
+
+_HEADER = """\
+# How every case of ONNX's backend test suite ends: "pass", or why it fails. The tests want exactly this; a case that
+# passes unexpectedly fails the test too. Written by: pytest tests/onnx_backend -m onnx_suite -n 2 --update-expectations
+"""
+
+
+def read_expectations() -> dict[str, str]:
+    """Result by case name, in the file's order."""
+    if not EXPECTATIONS_FILE.exists():
+        return {}
+    pairs = (line.split(maxsplit=1) for line in _lines(EXPECTATIONS_FILE))
+    return {name: result.strip() for name, result in pairs}
+
+
+def write_expectations(results: Mapping[str, str]) -> None:
+    """Replaces the file; cases in the order of their names."""
+    lines = [f"{name} {results[name]}\n" for name in sorted(results)]
+    EXPECTATIONS_FILE.write_text(_HEADER + "".join(lines), encoding="utf-8")
+
+
+def read_sample() -> list[str]:
+    """Names of the cases that belong to the ordinary suite."""
+    return _lines(SAMPLE_FILE)
+
+
+def describe_results(results: Mapping[str, str]) -> list[str]:
+    """The count of passes, then the causes of failure with their counts, most frequent first."""
+    passed = sum(result == "pass" for result in results.values())
+    causes = Counter(result for result in results.values() if result != "pass")
+    lines = [f"{passed} of {len(results)} ONNX backend cases pass through standalone artifacts"]
+    return lines + [f"{count:5} {cause}" for cause, count in causes.most_common()]
+
+
+def _lines(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
