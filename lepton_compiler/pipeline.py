@@ -10,9 +10,20 @@ from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.core.pass_base import Pass
 from lepton_compiler.core.pass_manager import StagePlan
 from lepton_compiler.core.program import Stage
+from lepton_compiler.passes.canonicalize.convert_take_to_slice import ConvertTakeToSlice
+from lepton_compiler.passes.canonicalize.convert_to_reshape import ConvertToReshape
 from lepton_compiler.passes.canonicalize.decompose_batch_norm import DecomposeBatchNorm
+from lepton_compiler.passes.canonicalize.eliminate_common_subexpressions import EliminateCommonSubexpressions
+from lepton_compiler.passes.canonicalize.eliminate_dead_code import EliminateDeadCode
 from lepton_compiler.passes.canonicalize.eliminate_identity import EliminateIdentity
+from lepton_compiler.passes.canonicalize.eliminate_transpose_pairs import EliminateTransposePairs
 from lepton_compiler.passes.canonicalize.fold_batch_norm import FoldBatchNorm
+from lepton_compiler.passes.canonicalize.fold_constants import FoldConstants
+from lepton_compiler.passes.canonicalize.fold_pad import FoldPad
+from lepton_compiler.passes.canonicalize.fold_scale import FoldScale
+from lepton_compiler.passes.canonicalize.merge_constant_arithmetic import MergeConstantArithmetic
+from lepton_compiler.passes.canonicalize.sink_reshape import SinkReshape
+from lepton_compiler.passes.fusion.fuse_layer_norm import FuseLayerNorm
 from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
 from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
 from lepton_compiler.passes.lowering.schedule_functions import ScheduleFunctions
@@ -29,10 +40,23 @@ def build_pipeline(options: CompileOptions, target: TargetSpec) -> tuple[StagePl
         StagePlan(
             Stage.CANONICAL,
             (
+                EliminateDeadCode(),
+                FoldConstants(),
                 EliminateIdentity(),
+                EliminateCommonSubexpressions(),
+                EliminateTransposePairs(),
+                ConvertTakeToSlice(),
+                FuseLayerNorm(),
+                FoldPad(),
                 # What is not folded into a convolution is decomposed, so that no BatchNorm is left.
                 FoldBatchNorm(),
                 DecomposeBatchNorm(),
+                FoldScale(),
+                # Behind the folding, which leaves additions of constants next to each other.
+                MergeConstantArithmetic(),
+                ConvertToReshape(),
+                # Behind everything that makes reshapes.
+                SinkReshape(),
             ),
         ),
         StagePlan(

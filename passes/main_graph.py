@@ -6,12 +6,12 @@ what earlier rules made of its inputs. ``rewrite_main`` is that walk for passes 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import tvm
-import tvm_ffi
 from tvm import relax
 from tvm.ir import GenericConst
 
@@ -19,6 +19,7 @@ from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.core.errors import InternalError
 from lepton_compiler.core.pass_base import PassResult
 from lepton_compiler.core.program import Decline, Rewrite
+from lepton_compiler.passes.relax_expressions import same_type, substitute, variables
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,12 @@ class MainGraph:
 
     def keep(self, node: Node) -> relax.Var:
         """Takes the node over as it is, with its new arguments."""
-        if node.value.same_as(node.binding.value):
-            return self._take(node, self._bind(node.binding, node.value))
-        var = relax.DataflowVar(node.name, node.var.ty)
-        return self._take(node, self._bind(relax.VarBinding(var, node.value), node.value))
+        binding = node.binding
+        if not node.value.same_as(binding.value):
+            binding = relax.VarBinding(relax.DataflowVar(node.name, node.var.ty), node.value)
+        var = self._bind(binding, node.value)
+        self._map(node.var, var)
+        return var
 
     def replace(self, node: Node, replacement: Replacement) -> relax.Expr:
         """Puts ``replacement`` in the node's place.
@@ -115,7 +118,8 @@ class MainGraph:
             value = self.emit(replacement.name or node.name, value)
         if not same_type(value.ty, node.var.ty):
             raise InternalError(f"node {node.name} is of type {node.var.ty}, its replacement of type {value.ty}")
-        return self._take(node, value)
+        self._map(node.var, value)
+        return value
 
     def emit(self, name: str, value: relax.Expr) -> relax.Var:
         """Adds a binding to the new function and returns its variable."""
@@ -137,7 +141,7 @@ class MainGraph:
     def finish(self) -> tvm.IRModule:
         """The module with the new ``main``: one dataflow block, without bindings that no output needs."""
         output = self._substitute(self._function.body.body)
-        outputs = set(_variables(output))
+        outputs = set(variables(output))
         live = self._live(outputs)
         # Only the model's outputs may be seen outside of the dataflow block.
         final: dict[relax.Var, relax.Expr] = {
@@ -156,11 +160,11 @@ class MainGraph:
             yield from block.bindings
 
     def _count_readers(self) -> None:
-        self._old_readers.update(_variables(self._function.body.body))
+        self._old_readers.update(variables(self._function.body.body))
         for binding in reversed(list(self._old_bindings())):
             # Who reads an alias or a tuple reads what is behind it.
             times = self._old_readers[binding.var] if _is_alias(binding) else 1
-            for var in _variables(binding.value):
+            for var in variables(binding.value):
                 self._old_readers[var] += times
         for param in self._function.params:
             self._readers[param] = self._old_readers[param]
@@ -170,12 +174,8 @@ class MainGraph:
 
     def _map(self, old: relax.Var, new: relax.Expr) -> None:
         self._new_of_old[old] = new
-        for var in _variables(new):
+        for var in variables(new):
             self._readers[var] += self._old_readers[old]
-
-    def _take(self, node: Node, new: relax.Expr) -> relax.Expr:
-        self._map(node.var, new)
-        return new
 
     def _bind(self, binding: relax.Binding, value: relax.Expr) -> relax.Var:
         self._emitted.append(binding)
@@ -192,7 +192,7 @@ class MainGraph:
         for binding in reversed(self._emitted):
             # A cast may define a symbolic dimension that shapes after it use.
             if binding.var in needed or isinstance(binding, relax.MatchCast):
-                needed.update(_variables(binding.value))
+                needed.update(variables(binding.value))
                 live.append(binding)
         return live[::-1]
 
@@ -226,49 +226,12 @@ def straighten(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def join_names(*names: str) -> str:
-    """``conv1+bn1+relu1``: the parts of all names in order, each once."""
-    return "+".join(dict.fromkeys(part for name in names for part in name.split("+")))
+    """``conv1+bn1+relu1``: the parts of all names in order, each once.
 
-
-def same_type(left: relax.Type, right: relax.Type) -> bool:
-    """Whether two types are equal, dimensions compared as arithmetic: ``n * 2`` is ``2 * n``."""
-    if tvm_ffi.structural_equal(left, right):
-        return True
-    if not (isinstance(left, relax.TensorType) and isinstance(right, relax.TensorType)):
-        return False
-    return left.dtype == right.dtype and same_shape(left.shape, right.shape)
-
-
-def same_shape(left: relax.Expr | None, right: relax.Expr | None) -> bool:
-    """Whether two known shapes are provably equal."""
-    if not (isinstance(left, relax.ShapeExpr) and isinstance(right, relax.ShapeExpr)):
-        return False
-    if len(left.values) != len(right.values):
-        return False
-    analyzer = tvm.sym.Analyzer()
-    return all(analyzer.can_prove_equal(a, b) for a, b in zip(left.values, right.values, strict=True))
-
-
-def substitute(expr: relax.Expr, new_of_old: dict[relax.Var, relax.Expr]) -> relax.Expr:
-    """``expr`` with variables replaced; items taken out of a known tuple become the item.
-
-    Raises:
-        InternalError: The expression is control flow, which no import makes.
+    Inner bindings of a node (``conv1/1``) go unnamed where the node itself is there: the model knows only that.
     """
-    if isinstance(expr, relax.Var):
-        return new_of_old.get(expr, expr)
-    if isinstance(expr, relax.Call):
-        args = [substitute(arg, new_of_old) for arg in expr.args]
-        changed = any(not new.same_as(old) for new, old in zip(args, expr.args, strict=True))
-        return relax.Call(expr.op, args, expr.attrs, expr.ty_args, expr.span, expr.ty) if changed else expr
-    if isinstance(expr, relax.Tuple):
-        return relax.Tuple([substitute(field, new_of_old) for field in expr.fields])
-    if isinstance(expr, relax.TupleGetItem):
-        source = substitute(expr.tuple_value, new_of_old)
-        return source.fields[expr.index] if isinstance(source, relax.Tuple) else relax.TupleGetItem(source, expr.index)
-    if isinstance(expr, relax.If | relax.SeqExpr | relax.Function):
-        raise InternalError(f"control flow inside of main can't be rewritten: {expr}")
-    return expr
+    parts = dict.fromkeys(part for name in names for part in name.split("+"))
+    return "+".join(part for part in parts if re.sub(r"/\d+$", "", part) not in parts or not re.search(r"/\d+$", part))
 
 
 def _is_alias(binding: relax.Binding) -> bool:
@@ -290,17 +253,3 @@ def _rebind(binding: relax.Binding, new_of_old: dict[relax.Var, relax.Expr]) -> 
     if isinstance(binding, relax.MatchCast):
         return relax.MatchCast(var, value, binding.ty)
     return relax.VarBinding(var, value)
-
-
-def _variables(expr: relax.Expr) -> Iterator[relax.Var]:
-    """Tensor variables that ``expr`` reads, once for each time."""
-    if isinstance(expr, relax.Var):
-        yield expr
-    elif isinstance(expr, relax.Call):
-        for arg in expr.args:
-            yield from _variables(arg)
-    elif isinstance(expr, relax.Tuple):
-        for field in expr.fields:
-            yield from _variables(field)
-    elif isinstance(expr, relax.TupleGetItem):
-        yield from _variables(expr.tuple_value)

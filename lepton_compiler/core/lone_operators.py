@@ -48,7 +48,8 @@ class LoneOperator:
 def kernel_of(value: relax.Expr | None) -> tvm.ir.GlobalVar | None:
     """The kernel that ``value`` calls, None where it is no ``call_tir``."""
     if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op) and value.op.name == "relax.call_tir":
-        return value.args[0]
+        kernel = value.args[0]
+        return kernel if isinstance(kernel, tvm.ir.GlobalVar) else None
     return None
 
 
@@ -78,12 +79,19 @@ def lone_operators(module: tvm.IRModule) -> Iterator[LoneOperator]:
 
 
 def _behind_reshapes(var: relax.Var, values: dict[relax.Var, relax.Expr]) -> tuple[relax.Var, bool]:
+    """What computes ``var`` once reshapes are looked through, and whether there were any."""
     reshaped = False
-    value = values.get(var)
-    while isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op) and value.op.name == "relax.reshape":
-        var, reshaped = value.args[0], True
-        value = values.get(var) if isinstance(var, relax.Var) else None
+    while (source := _reshaped(values.get(var))) is not None:
+        var, reshaped = source, True
     return var, reshaped
+
+
+def _reshaped(value: relax.Expr | None) -> relax.Var | None:
+    """The variable that ``value`` reshapes, None where it is no reshape of a variable."""
+    if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op) and value.op.name == "relax.reshape":
+        source = value.args[0]
+        return source if isinstance(source, relax.Var) else None
+    return None
 
 
 def _reason(

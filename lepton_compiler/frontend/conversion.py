@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx
 import tvm
-from tvm import relax, tirx
+from tvm import relax, te, tirx, topi
 
 from lepton_compiler.frontend.shape_values import ShapeValue, materialize, same_size, simplify
 
@@ -207,6 +207,14 @@ class Conversion:
         """A call of a kernel written as tensor expressions, not bound yet."""
         arguments = tuple(self.flatten_argument(a) if isinstance(a, relax.Expr) else a for a in arguments)
         return self.builder.call_te(compute, *arguments, primfunc_name_hint=name or self.op.lower())
+
+    def filled(self, shape: Sequence[Size], value: float, dtype: str) -> relax.Expr:
+        """A call that fills a tensor with one value; ``relax.op.full`` with an element type can't be lowered."""
+
+        def compute(sizes: Sequence[tirx.Expr]) -> te.Tensor:
+            return te.compute(sizes, lambda *_: tirx.const(value, dtype), name="fill", tag=topi.tag.INJECTIVE)
+
+        return self.call_te(compute, list(shape), name="fill")
 
     def broadcastable(self, *tensors: relax.Expr) -> list[relax.Expr]:
         """Bound tensors with shapes that Relax can broadcast.

@@ -19,7 +19,7 @@ from tvm import relax, topi
 
 from lepton_compiler.frontend import fold_constants, function_bodies, shape_operators, tvm_converters, unrolled_loops
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Value
-from lepton_compiler.frontend.declared_shapes import declared_shapes, empty_inputs
+from lepton_compiler.frontend.declared_shapes import declared_shapes, empty_inputs, shapes_before
 from lepton_compiler.frontend.load_model import LoadedModel
 from lepton_compiler.frontend.operator_census import CONTROL_FLOW, canonical_domain, node_name, why_unsupported
 from lepton_compiler.frontend.operators.registry import Converter, find_converter, find_run_time_converter
@@ -242,11 +242,12 @@ class GraphConverter:
         name = scope.name_of(node)
         bound = function_bodies.attribute_bindings(node, function)
         values = dict(zip(function.input, [*inputs, *[None] * (len(function.input) - len(inputs))], strict=False))
-        opsets = {canonical_domain(entry.domain): entry.version for entry in function.opset_import} or scope.opsets
+        own = {canonical_domain(entry.domain): entry.version for entry in function.opset_import}
+        opsets = {**scope.opsets, **own}
         finals = {function.output[0]: name} if function.output else {}
         names = zip(function.output, node.output, strict=False)
         declared = {inside: scope.declared[outside] for inside, outside in names if outside in scope.declared}
-        inner = _Scope(dict(values), opsets, f"{name}/", finals, declared=declared)
+        inner = _Scope(dict(values), opsets, f"{name}/", finals, declared=shapes_before(function.node, declared))
         before = len(self.refusals)
         self._walk([function_bodies.bind_attributes(n, bound) for n in function.node], inner)
         if len(self.refusals) > before:

@@ -50,7 +50,18 @@ def schema_function(
         body = schema.get_function_with_opset_version(max(usable))
     if not body:
         return None
-    return body if isinstance(body, onnx.FunctionProto) else onnx.FunctionProto.FromString(body)
+    function = body if isinstance(body, onnx.FunctionProto) else onnx.FunctionProto.FromString(body)
+    return _with_defaults(function, schema)
+
+
+def _with_defaults(function: onnx.FunctionProto, schema: onnx.defs.OpSchema) -> onnx.FunctionProto:
+    """The function with the schema's default values, which its body may refer to."""
+    present = {attribute.name for attribute in function.attribute_proto}
+    defaults = [attribute.default_value for attribute in schema.attributes.values()]
+    result = onnx.FunctionProto()
+    result.CopyFrom(function)
+    result.attribute_proto.extend(value for value in defaults if value.type and value.name not in present)
+    return result
 
 
 def _context_dependent_body(

@@ -53,11 +53,12 @@ def analyzer_for(*expressions: Any) -> tvm.sym.Analyzer:
     """An analyzer that knows that the symbols of ``expressions`` are sizes, and so at least 1."""
     analyzer = tvm.sym.Analyzer()
     for symbol in symbols_of(*expressions):
-        analyzer.bind(symbol, tvm.ir.Range.from_min_extent(1, _LARGEST_SIZE))
+        analyzer.bind(symbol, tvm.ir.Range.from_min_extent(*_SIZES))
     return analyzer
 
 
-_LARGEST_SIZE = (1 << 31) - 1
+# 64-bit, because TVM computes the end of a range in the type of its start.
+_SIZES = (tirx.IntImm("int64", 1), tirx.IntImm("int64", (1 << 31) - 1))
 
 
 def symbols_of(*expressions: Any) -> list[tirx.Var]:
@@ -75,7 +76,7 @@ def same_size(a: Any, b: Any) -> bool:
     """Whether two sizes are equal for all values of their symbols."""
     if isinstance(a, int) and isinstance(b, int):
         return a == b
-    return bool(analyzer_for(a, b).can_prove(a == b))
+    return bool(analyzer_for(a, b).can_prove_equal(a, b))
 
 
 def as_value(values: Any, dtype: str) -> np.ndarray | ShapeValue:

@@ -21,7 +21,7 @@ def normalized_by(graph: MainGraph, node: Node) -> relax.Call | None:
     if not isinstance(node.value, relax.TupleGetItem) or node.value.index != 0:
         return None
     source = graph.definition(node.value.tuple_value)
-    return source if source is not None and operator_name(source) == "relax.nn.batch_norm" else None
+    return source if isinstance(source, relax.Call) and operator_name(source) == "relax.nn.batch_norm" else None
 
 
 def scale_and_shift(norm: relax.Call) -> tuple[np.ndarray, np.ndarray] | str:

@@ -24,7 +24,8 @@ from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of
 from lepton_compiler.passes.canonicalize.linear_operators import is_linear
-from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main, same_type
+from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main
+from lepton_compiler.passes.relax_expressions import same_type
 from lepton_compiler.targets.spec import TargetSpec
 
 _SAME_SHAPE_IS_IDENTITY = {"relax.reshape", "relax.broadcast_to", "relax.tile", "relax.repeat", "relax.split"}

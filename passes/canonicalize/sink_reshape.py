@@ -18,7 +18,8 @@ from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, constant
 from lepton_compiler.passes.canonicalize.elementwise_operators import ELEMENTWISE
-from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main, same_shape
+from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main
+from lepton_compiler.passes.relax_expressions import same_shape
 from lepton_compiler.targets.spec import TargetSpec
 
 

@@ -57,6 +57,8 @@ def _normalization(graph: MainGraph, node: Node) -> Replacement | Decline | None
     if mean is None or scalar is None or scalar.size != 1 or not _is_square_of(graph, mean.args[0], difference):
         return None
     axes = _axes(mean)
+    if axes is None:
+        return None
     if axes != _axes(graph.definition(graph.definition(difference).args[1])):
         return Decline(node.name, "its mean and its variance are taken over different axes")
     shape = x.ty.shape.values
@@ -111,13 +113,13 @@ def _with_parameter(
     return Replacement(call, f"{what} taken into {normalized.name}", join_names(normalized.name, node.name))
 
 
-def _layer_norm(x: relax.Expr, gamma: np.ndarray, beta: np.ndarray, axes: list[int], epsilon: float) -> relax.Call:
+def _layer_norm(x: relax.Expr, gamma: np.ndarray, beta: np.ndarray, axes: list[int], epsilon: float) -> relax.Expr:
     return relax.op.nn.layer_norm(x, constant(gamma), constant(beta), axes, epsilon)
 
 
 def _of(graph: MainGraph, expr: relax.Expr, operator: str) -> relax.Call | None:
     value = graph.definition(expr)
-    return value if value is not None and operator_name(value) == operator else None
+    return value if isinstance(value, relax.Call) and operator_name(value) == operator else None
 
 
 def _axes(mean: relax.Call) -> list[int] | None:

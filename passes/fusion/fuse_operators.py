@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from lepton_compiler.core.contracts import bindings
 from lepton_compiler.core.lone_operators import OP_PATTERN_ATTRIBUTE, kernel_of, lone_operators, pattern_of
@@ -20,7 +20,7 @@ from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
 from lepton_compiler.passes.fusion.kernel_names import fused_name, name_kernels
 from lepton_compiler.passes.fusion.node_tracing import NodeTracer
-from lepton_compiler.passes.main_graph import MainGraph, Replacement, straighten
+from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, straighten
 from lepton_compiler.targets.spec import TargetSpec
 
 
@@ -48,7 +48,7 @@ class FuseOperators(Pass):
             grouped = relax.transform.FuseOps()(module)
         groups = _groups(grouped)
         grouped = _name_group_calls(grouped, NodeTracer(module).group_names(grouped))
-        merged = _set_patterns(relax.transform.FuseTIR()(grouped), groups)
+        merged = _set_patterns(_merge_kernels(grouped, set(groups)), groups)
         named = name_kernels(merged, {name: fused_name(group.kernels) for name, group in groups.items()})
         return PassResult(named, _rewrites(named), _declines(named))
 
@@ -72,6 +72,47 @@ def _name_group_calls(module: tvm.IRModule, names: dict[relax.Var, str]) -> tvm.
         else:
             graph.keep(node)
     return graph.finish()
+
+
+def _merge_kernels(grouped: tvm.IRModule, groups: set[str]) -> tvm.IRModule:
+    """One kernel for each group.
+
+    ``FuseTIR`` gives the kernels and how each is called. Its ``main`` is not used: it forgets ``MatchCast``, which is
+    what makes a run check sizes that the model takes to be equal.
+    """
+    merged = relax.transform.FuseTIR()(grouped)
+    calls = (binding.value for binding in bindings(merged) if _kernel_name(binding.value) in groups)
+    graph = MainGraph(grouped)
+    for node in graph.nodes():
+        if isinstance(node.value, relax.Call) and isinstance(node.value.op, tvm.ir.GlobalVar):
+            call = next(calls)
+            arguments = relax.Tuple(_arguments(node, call))
+            ty = node.var.ty
+            graph.replace(node, Replacement(relax.Call(call.op, [call.args[0], arguments], call.attrs, [ty]), "merged"))
+        else:
+            graph.keep(node)
+    kernels = {var: function for var, function in merged.functions.items() if isinstance(function, tirx.PrimFunc)}
+    main = graph.finish()["main"]
+    return tvm.IRModule({merged.get_global_var("main"): main, **kernels}, attrs=merged.attrs)
+
+
+def _kernel_name(value: relax.Expr) -> str | None:
+    kernel = kernel_of(value)
+    return None if kernel is None else kernel.name_hint
+
+
+def _arguments(node: Node, call: relax.Call) -> list[relax.Expr]:
+    """The arguments of a group's call in the order of its kernel: tensors one by one, and the sizes that it needs."""
+    tensors = iter([tensor for arg in node.args for tensor in _tensors(arg)])
+    return [arg if isinstance(arg.ty, tvm.ir.PrimType) else next(tensors) for arg in call.args[1].fields]
+
+
+def _tensors(expr: relax.Expr) -> list[relax.Expr]:
+    if isinstance(expr, relax.Tuple):
+        return [tensor for field in expr.fields for tensor in _tensors(field)]
+    if isinstance(expr.ty, relax.TupleType):
+        return [relax.TupleGetItem(expr, index) for index in range(len(expr.ty.fields))]
+    return [expr] if isinstance(expr.ty, relax.TensorType) else []
 
 
 def _set_patterns(module: tvm.IRModule, groups: dict[str, _Group]) -> tvm.IRModule:

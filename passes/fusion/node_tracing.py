@@ -39,8 +39,8 @@ class NodeTracer:
     def __init__(self, module: tvm.IRModule) -> None:
         self._by_key: dict[Hashable, list[_Value]] = defaultdict(list)
         self._numbers: dict[relax.Var, Hashable] = {}
-        for param in module["main"].params:
-            self._numbers[param] = ("param", param.name)
+        self._params: list[Hashable] = [("param", param.name) for param in module["main"].params]
+        self._numbers.update(zip(module["main"].params, self._params, strict=True))
         for number, binding in enumerate(_bindings(module["main"])):
             key = _key(binding.value, self._numbers)
             if not _computes(binding.value):
@@ -53,7 +53,7 @@ class NodeTracer:
         """Names of the group calls in the ``main`` of ``grouped``, by their variable: ``conv1+bias1+relu1``."""
         names: dict[relax.Var, str] = {}
         numbers: dict[relax.Var, Hashable] = {}
-        for old, new in zip(self._params(), grouped["main"].params, strict=True):
+        for old, new in zip(self._params, grouped["main"].params, strict=True):
             numbers[new] = old
         for binding in _bindings(grouped["main"]):
             group = _called_group(grouped, binding.value)
@@ -69,9 +69,6 @@ class NodeTracer:
             names[binding.var] = join_names(*parts)
             numbers[binding.var] = _key(group.body.body, inner)
         return names
-
-    def _params(self) -> list[Hashable]:
-        return [key for key in self._numbers.values() if isinstance(key, tuple) and key[0] == "param"]
 
     def _number(self, binding: relax.Binding, numbers: dict[relax.Var, Hashable]) -> tuple[Hashable, str | None]:
         key = _key(binding.value, numbers)

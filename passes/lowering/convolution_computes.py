@@ -1,7 +1,7 @@
 """What convolutions compute, in tensor expressions whose loops are laid out for ``targets/cpu/convolution.py``.
 
     padded[n, c, h, w]     input with its border (stage left out where there is none)
-    sums[n, ob, p, v]      sum over c, kh, kw of padded[n, c, y(p) * stride + kh, x(p) * stride + kw] * w[ob, c, kh, kw, v]
+    sums[n, ob, p, v]      sum over c, kh, kw of padded[n, c, y(p) * s + kh, x(p) * s + kw] * w[ob, c, kh, kw, v]
     output[n, o, h, w]     sums[n, o // v, h * width + w, o % v]
 
 ``p`` counts output pixels row by row and ``v`` the output channels of one vector. Any number of spatial axes works.

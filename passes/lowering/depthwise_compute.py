@@ -4,7 +4,8 @@
     sums[n, o, h, w]        sum over kh, kw of planes[n, o // m, h * stride + kh, w * stride + kw] * weight[o, kh, kw]
     output[n, o, h, w]      sums[n, o, h, w]
 
-``w`` of ``sums`` is filled up to whole vectors, for which ``planes`` has enough columns. ``m`` is the channel multiplier.
+``w`` of ``sums`` is filled up to whole vectors, for which ``planes`` has enough columns. ``m`` is the channel
+multiplier.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def _vectorize_epilogue(sch: Schedule, output: SBlockRV) -> None:
 def _copy_plane(sch: Schedule, planes: SBlockRV, plane: LoopRV, stride: int) -> None:
     """Copies one channel at a time, the border apart from the inside, so that neither needs a condition.
 
-    Columns are sorted by their remainder modulo the stride: outputs in neighbouring lanes then read neighbouring inputs.
+    Columns are sorted by their remainder modulo the stride: outputs in neighbouring lanes then read neighbours.
     """
     sch.compute_at(planes, plane, preserve_unit_loops=True)
     first = sch.get_loops(planes)[1]

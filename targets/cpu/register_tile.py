@@ -5,8 +5,9 @@ reduction loads ``vectors`` vectors and broadcasts ``rows`` scalars, so it takes
 
     max(rows * vectors / fma_per_cycle, (rows + vectors) / loads_per_cycle, fma_latency)   cycles,
 
-the bounds by arithmetic, by loads, and by the chain through each accumulator (Goto and van de Geijn, "Anatomy of
-High-Performance Matrix Multiplication", 2008; Low et al., "Analytical Modeling Is Enough for High-Performance BLIS", 2016).
+the bounds by arithmetic, by loads, and by the chain through each accumulator. Sources: Goto and van de Geijn, "Anatomy of
+High-Performance Matrix Multiplication", 2008; Low et al., "Analytical Modeling Is Enough for High-Performance BLIS",
+2016.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
         result = reduce lane
       for each elementwise stage: vectors along the row
 
-All stages of a row run while it is in the core's nearest cache. A sum is taken in chains times lanes parts, so its order
-differs from a plain loop's; the rounding error of a long sum becomes smaller.
+All stages of a row run while it is in the core's nearest cache. A sum is taken in chains times lanes parts, so its
+order differs from a plain loop's; the rounding error of a long sum becomes smaller.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import LoopRV
 from tvm_ffi import structural_equal
 
-from lepton_compiler.targets.cpu.block_analysis import BlockInfo, element_bits, iterations, root_blocks
+from lepton_compiler.targets.cpu.block_analysis import Axis, BlockInfo, element_bits, iterations, root_blocks
 from lepton_compiler.targets.cpu.inlining import inline_elementwise
+from lepton_compiler.targets.cpu.loop_kinds import mark_parallel, mark_vectorized
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.parallel_grain import is_worth_sharing
 from lepton_compiler.targets.spec import TargetSpec
@@ -72,7 +73,7 @@ def _reduces_neighbours(sch: Schedule, info: BlockInfo) -> bool:
     return len(node.writes) == 1 and walks and is_suffix
 
 
-def _starts_with(sch: Schedule, info: BlockInfo, shared: tuple) -> bool:
+def _starts_with(sch: Schedule, info: BlockInfo, shared: tuple[Axis, ...]) -> bool:
     own = info.axes[: len(shared)]
     if len(own) < len(shared) or any(axis.is_reduction for axis in own):
         return False
@@ -95,66 +96,57 @@ def schedule_row_reduction(
     lengths = [iterations(info.reductions) for info in infos if info.is_reduction]
     chosen = knobs or default_knobs(None if None in lengths else max(lengths), lanes)
     share = any(is_worth_sharing(info.axes) for info in infos)
-    partials = [name for info in infos if info.is_reduction for name in _split_into_partials(sch, info, chosen)]
-    stages = [(info.block, info.name, info.is_reduction) for info in root_blocks(sch)]
-    depth = _merge_rows(sch, [block for block, _, _ in stages], rows, share=share)
-    for block, name, is_reduction in stages:
-        if name in partials:
-            _vectorize_partials(sch, block, depth)
-        elif is_reduction:
-            sch.decompose_reduction(block, sch.get_loops(block)[depth])
-        else:
-            _vectorize_along_row(sch, block, depth, chosen.lanes)
+    # Each reduction is split and decomposed before the next is touched, and conditions on elementwise stages come last:
+    # TVM takes no stage for a reduction that stands behind one that was split with a condition.
+    for info in infos:
+        if rows > 1:
+            sch.fuse(*[axis.loop for axis in info.axes[:rows]])
+        if info.is_reduction:
+            _reduce_in_partials(sch, info, chosen)
+    for info in infos:
+        if not info.is_reduction and len(info.axes) > rows:
+            _vectorize_along_row(sch, info, chosen.lanes)
+    row = _merge_rows(sch)
+    if share:
+        mark_parallel(sch, row)
     return sch, f"{chosen} parallel" if share else str(chosen)
 
 
-def _split_into_partials(sch: Schedule, info: BlockInfo, knobs: RowReductionKnobs) -> list[str]:
-    """Gives each vector lane and chain a partial result of its own; returns the names of the new stages."""
+def _reduce_in_partials(sch: Schedule, info: BlockInfo, knobs: RowReductionKnobs) -> None:
+    """Gives each vector lane and chain a partial result of its own; a row too short for that stays as it is."""
     length = iterations(info.reductions)
     if length is not None and length < 2 * knobs.lanes:
-        return []
+        return
     chains = 1 if length is not None and length < 2 * knobs.lanes * knobs.chains else knobs.chains
-    loops = [axis.loop for axis in info.reductions]
+    loops = sch.get_loops(info.block)[1:]
     along = sch.fuse(*loops) if len(loops) > 1 else loops[0]
-    _, part = sch.split(along, [None, chains * knobs.lanes])
-    rows = len(info.spatial)
-    names = [sch.get(sch.rfactor(part, rows)).name_hint]
+    along, part = sch.split(along, [None, chains * knobs.lanes])
+    partials = sch.rfactor(part, len(info.spatial))
+    _, along, part = sch.get_loops(partials)
+    mark_vectorized(sch, part)
+    peel_tail(sch, along)
+    # Apart from the sums, because a lane beyond the end of a short row needs its initial value too.
+    sch.decompose_reduction(partials, along)
     if chains > 1:
         *_, part = sch.get_loops(info.block)
         _, lane = sch.split(part, [chains, knobs.lanes])
-        names.append(sch.get(sch.rfactor(lane, rows)).name_hint)
-    return names
+        mark_vectorized(sch, sch.get_loops(sch.rfactor(lane, len(info.spatial)))[-1])
 
 
-def _merge_rows(sch: Schedule, blocks: list[SBlockRV], rows: int, *, share: bool) -> int:
-    """Puts all stages below one loop over the rows; returns how many loops are above a stage's own."""
-    loops = []
-    for block in blocks:
-        own = sch.get_loops(block)[:rows]
-        loops.append(sch.fuse(*own) if rows > 1 else own[0])
-    row = sch.merge(*loops) if len(loops) > 1 else loops[0]
-    if share:
-        sch.parallel(row)
-    return 1
+def _vectorize_along_row(sch: Schedule, info: BlockInfo, lanes: int) -> None:
+    last = info.axes[-1]
+    is_short = last.extent is not None and last.extent < lanes
+    if not is_short and sch.get(info.block).writes[0].region[-1].min.same_as(last.variable):
+        vectors, lane = sch.split(last.loop, [None, lanes])
+        mark_vectorized(sch, lane)
+        peel_tail(sch, vectors)
 
 
-def _vectorize_partials(sch: Schedule, block: SBlockRV, depth: int) -> None:
-    along, part = sch.get_loops(block)[depth:]
-    sch.vectorize(part)
-    sch.decompose_reduction(block, along)
-    peel_tail(sch, along)
-
-
-def _vectorize_along_row(sch: Schedule, block: SBlockRV, depth: int, lanes: int) -> None:
-    loops = sch.get_loops(block)[depth:]
-    node = sch.get(block)
-    if not loops or len(node.writes) == 0:
-        return
-    last = node.iter_vars[-1].var
-    extent = sch.get(loops[-1]).extent
-    is_short = isinstance(extent, tirx.IntImm) and int(extent) < lanes
-    if is_short or not node.writes[0].region[-1].min.same_as(last):
-        return
-    vectors, lane = sch.split(loops[-1], [None, lanes])
-    sch.vectorize(lane)
-    peel_tail(sch, vectors)
+def _merge_rows(sch: Schedule) -> LoopRV:
+    """Puts all stages below one loop over the rows."""
+    loops: list[LoopRV] = []
+    for info in root_blocks(sch):
+        row = sch.get_loops(info.block)[0]
+        if not any(sch.get(row).same_as(sch.get(other)) for other in loops):
+            loops.append(row)
+    return sch.merge(*loops) if len(loops) > 1 else loops[0]

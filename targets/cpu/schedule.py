@@ -19,6 +19,7 @@ from lepton_compiler.targets.cpu.depthwise_convolution import schedule_depthwise
 from lepton_compiler.targets.cpu.generic import schedule_generic
 from lepton_compiler.targets.cpu.index_division import divide_sizes
 from lepton_compiler.targets.cpu.inlining import inline_elementwise
+from lepton_compiler.targets.cpu.loop_kinds import apply_marked_kinds
 from lepton_compiler.targets.cpu.loop_tail import split_tails
 from lepton_compiler.targets.cpu.matmul import schedule_dense, schedule_matmul
 from lepton_compiler.targets.cpu.row_reduction import row_axes, schedule_row_reduction
@@ -98,7 +99,7 @@ def _new_schedule(func: tirx.PrimFunc) -> Schedule:
 
 def _finish(sch: Schedule) -> tirx.PrimFunc:
     """What can't be said with schedule primitives."""
-    return divide_sizes(expand_functions(split_tails(sch.mod["main"])))
+    return divide_sizes(expand_functions(split_tails(apply_marked_kinds(sch.mod["main"]))))
 
 
 def _first_reason(error: ScheduleError) -> str:

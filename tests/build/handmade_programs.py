@@ -11,9 +11,10 @@ from tvm import relax, tirx
 from lepton_compiler.build.artifact import build_artifact
 from lepton_compiler.core.manifest import Manifest
 from lepton_compiler.core.options import CompileOptions
-from lepton_compiler.core.pass_manager import run_stages
-from lepton_compiler.core.program import ModelSource, Program
+from lepton_compiler.core.pass_manager import StagePlan, run_stages
+from lepton_compiler.core.program import ModelSource, Program, Stage
 from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
+from lepton_compiler.passes.lowering.schedule_functions import ScheduleFunctions
 from lepton_compiler.pipeline import build_pipeline
 from lepton_compiler.targets.registry import get_target
 from lepton_compiler.targets.spec import TargetSpec
@@ -65,6 +66,13 @@ def scheduled_program(module: tvm.IRModule, target: TargetSpec | None = None, na
     target = target or get_target("native")
     program = Program(module, target, ModelSource(name, "0" * 64, 17))
     return run_stages(program, build_pipeline(CompileOptions(target=target.name), target))
+
+
+def unfused_program(module: tvm.IRModule) -> Program:
+    """A program whose operators became kernels and were scheduled, each on its own."""
+    target = get_target("native")
+    passes = (StagePlan(Stage.LOWERED, (LegalizeOperators(),)), StagePlan(Stage.SCHEDULED, (ScheduleFunctions(),)))
+    return run_stages(Program(module, target, ModelSource("handmade.onnx", "0" * 64, 17)), passes)
 
 
 def build(module: tvm.IRModule, output: Path, embed_weights_bytes: int = EMBED_ALL) -> Manifest:

@@ -7,10 +7,11 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from handmade_programs import Body, build, imported_module, symbol, tensor
+from handmade_programs import EMBED_ALL, Body, build, imported_module, symbol, tensor, unfused_program
 from tvm import relax
 
 import lepton_compiler
+from lepton_compiler.build.artifact import build_artifact
 from lepton_compiler.core.errors import InputError
 
 RTOL = 1e-5
@@ -245,6 +246,8 @@ def test_memory_in_the_manifest_is_what_the_session_takes(tmp_path: Path) -> Non
         model(*case.runs[0])
         memory = model.manifest.memory
         assert model.memory.arena_bytes == memory.arena_bytes
+        assert memory.arena_bytes is not None
+        assert memory.lower_bound_bytes is not None
         assert memory.lower_bound_bytes <= memory.arena_bytes <= 2 * memory.lower_bound_bytes
 
 
@@ -268,3 +271,19 @@ def test_sizes_beyond_the_address_space_are_an_error(tmp_path: Path) -> None:
     path = built(Case([tensor("x", (N,))], body, (), tuple), tmp_path, 1)
     with lepton_compiler.load(path) as model, pytest.raises(InputError, match=r"more than 2\^63 bytes"):
         model(np.ones(1 << 16, np.float32))
+
+
+def test_sizes_that_the_model_takes_for_equal_are_compared(tmp_path: Path) -> None:
+    def body(bb: relax.BlockBuilder, x: relax.Var, y: relax.Var) -> relax.Expr:
+        cast = bb.match_cast(bb.emit(relax.op.exp(y), "exp"), relax.TensorType((N, 3), "float32"))
+        return bb.emit(relax.op.add(x, cast), "sum")
+
+    path = tmp_path / "model.so"
+    module = imported_module([tensor("x", (N, 3)), tensor("y", (M, 3))], body, ["y0"])
+    build_artifact(unfused_program(module), path, EMBED_ALL)
+    x, y = normal(5, 3), normal(5, 3)
+    with lepton_compiler.load(path) as model:
+        np.testing.assert_allclose(model(x, y)["y0"], x + np.exp(y), rtol=RTOL)
+        with pytest.raises(InputError, match=r"dimension 0 .*4.*5|dimension 0 .*5.*4"):
+            model(x, y[:4])
+        np.testing.assert_allclose(model(x[:2], y[:2])["y0"], (x + np.exp(y))[:2], rtol=RTOL)

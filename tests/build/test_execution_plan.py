@@ -288,3 +288,17 @@ def test_module_is_not_changed() -> None:
     before = module.script()
     plan_execution(module, {})
     assert module.script() == before
+
+
+def test_cast_to_another_symbol_is_checked_when_the_model_runs() -> None:
+    n, m = symbol("n"), symbol("m")
+
+    def body(bb: relax.BlockBuilder, x: relax.Var, y: relax.Var) -> relax.Expr:
+        cast = bb.match_cast(bb.emit(relax.op.exp(y), "exp"), relax.TensorType((n, 3), "float32"))
+        return bb.emit(relax.op.add(x, cast), "sum")
+
+    plan = planned([tensor("x", (n, 3)), tensor("y", (m, 3))], body)
+    (check,) = plan.checks
+    assert (check.axis, to_text(check.size), to_text(check.expected)) == (0, "m", "n")
+    assert plan.calls[1].tensors[1].place == plan.calls[0].tensors[1].place
+    assert to_text(plan.calls[1].tensors[1].shape[0]) == "n"

@@ -18,9 +18,9 @@ from lepton_compiler.passes.main_graph import (
     Replacement,
     join_names,
     rewrite_main,
-    same_type,
     straighten,
 )
+from lepton_compiler.passes.relax_expressions import same_type
 
 ONES = relax.const(np.ones((2, 3), "float32"))
 
@@ -173,7 +173,7 @@ def test_knows_of_readers_that_come_later_through_an_alias_or_a_tuple() -> None:
     seen = {}
 
     def look(graph: MainGraph, node: Node) -> None:
-        seen.update({node.name: [graph.readers(arg) for arg in node.args]})
+        seen[node.name] = [graph.readers(arg) for arg in node.args]
 
     rewrite_main(Later, look)
     assert seen == {"a": [1], "b": [2]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 from tvm import relax, te, tirx, topi
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of
+from lepton_compiler.frontend.conversion import Conversion, dtype_of
 from lepton_compiler.frontend.operators.registry import converter
 
 
@@ -15,7 +15,8 @@ def bit_cast(conversion: Conversion) -> relax.Expr:
     x = conversion.tensor(0)
     to = onnx.helper.tensor_dtype_to_np_dtype(conversion.attribute("to"))
     if "bool" in (dtype_of(x), str(to)):
-        raise ConversionError("the bits of booleans have no defined meaning in other types")
+        # A boolean is a byte that is 0 or 1.
+        return relax.op.astype(x, str(to))
 
     def compute(data: te.Tensor) -> te.Tensor:
         return te.compute(

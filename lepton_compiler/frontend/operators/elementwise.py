@@ -102,15 +102,26 @@ def modulo(conversion: Conversion) -> relax.Expr:
         if not by_dividend:
             return relax.op.floor_mod(a, b)
         return conversion.call_te(lambda x, y: _broadcast(tirx.truncmod, x, y), a, b, name="fmod")
-    remainder = tirx.fmod if by_dividend else _python_remainder
+    remainder = _c_remainder if by_dividend else _python_remainder
     return conversion.call_te(lambda x, y: _broadcast(remainder, x, y), a, b, name="fmod")
+
+
+def _c_remainder(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:
+    """The C library's ``fmod``, which TVM has an operator but no lowering for; narrow types go through float."""
+    dtype = str(a.ty)
+    if dtype == "float64":
+        return tirx.call_pure_extern(dtype, "fmod", a, b)
+    result = tirx.call_pure_extern("float32", "fmodf", tirx.Cast("float32", a), tirx.Cast("float32", b))
+    return tirx.Cast(dtype, result)
 
 
 def _python_remainder(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:
     """The remainder with the sign of the divisor, also where it is zero."""
-    rest = tirx.fmod(a, b)
-    opposite = tirx.all(rest != 0, (rest < 0) != (b < 0))
-    return tirx.Select(rest == 0, tirx.copysign(rest, b), tirx.Select(opposite, rest + b, rest))
+    rest = _c_remainder(a, b)
+    zero = tirx.const(0, str(a.ty))
+    opposite = tirx.any(tirx.all(rest < zero, b > zero), tirx.all(rest > zero, b < zero))
+    signed_zero = tirx.Select(b < zero, tirx.const(-0.0, str(a.ty)), zero)
+    return tirx.Select(rest == zero, signed_zero, tirx.Select(opposite, rest + b, rest))
 
 
 def _broadcast(function: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
@@ -171,7 +182,8 @@ def bit_shift(conversion: Conversion) -> relax.Expr:
 
     def shifted(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:
         # LLVM leaves a shift by the type's width or more undefined.
-        inside = tirx.all(b >= 0, b < bits)
+        count = tirx.Cast("int64", b)
+        inside = tirx.all(count >= 0, count < bits)
         amount = tirx.Select(inside, b, tirx.const(bits - 1, dtype))
         if not left:
             zero = tirx.const(0, dtype)

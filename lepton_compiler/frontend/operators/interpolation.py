@@ -1,7 +1,7 @@
 """Where each element of a resized axis comes from: indices and weights, as ONNX's Resize defines them.
 
-No operator lives here. The tables are computed in double precision from the scale as ONNX gives it, so that a scale
-such as 0.6 is not replaced by the ratio of the rounded sizes: https://onnx.ai/onnx/operators/onnx__Resize.html
+No operator lives here. Positions follow from the scale as ONNX gives it: a scale such as 0.6 is not replaced by the ratio
+of the rounded sizes: https://onnx.ai/onnx/operators/onnx__Resize.html
 """
 
 from __future__ import annotations
@@ -67,22 +67,23 @@ def source_positions(
     coordinates: str, size: int, resized: int, scale: float, roi: tuple[float, float]
 ) -> np.ndarray:
     """Position in the input, as a real number, of each output element."""
-    x = np.arange(resized, dtype=np.float64)
+    # Single precision, as ONNX's reference and its runtimes compute it: rounding to the nearest depends on it.
+    x, scale = np.arange(resized, dtype=np.float32), np.float32(scale)
     if coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and resized > 1):
         return (x + 0.5) / scale - 0.5
     if coordinates == "pytorch_half_pixel":
         return np.zeros_like(x)
     if coordinates == "half_pixel_symmetric":
         adjustment = resized / (scale * size)
-        return size / 2 * (1 - adjustment) + (x + 0.5) / scale - 0.5
+        return (size / 2 * (1 - adjustment) + (x + 0.5) / scale - 0.5).astype(np.float32)
     if coordinates == "align_corners":
-        return x * ((size - 1) / (resized - 1)) if resized > 1 else np.zeros_like(x)
+        return x * np.float32(size - 1) / np.float32(resized - 1) if resized > 1 else np.zeros_like(x)
     if coordinates == "asymmetric":
         return x / scale
     if coordinates == "tf_crop_and_resize":
         start, end = roi
         if resized > 1:
-            return start * (size - 1) + x * ((end - start) * (size - 1) / (resized - 1))
+            return start * (size - 1) + x * ((end - start) * (size - 1) / (scale * size - 1))
         return np.full_like(x, 0.5 * (start + end) * (size - 1))
     raise ConversionError(f'unknown coordinate transformation "{coordinates}"')
 

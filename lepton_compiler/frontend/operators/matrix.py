@@ -27,8 +27,15 @@ def multiply_matrices(conversion: Conversion, a: relax.Expr, b: relax.Expr) -> r
     for axis in range(-min(len(left), len(right)), -2):
         if left[axis] != 1 and right[axis] != 1:
             right[axis] = left[axis]
-    a, b = conversion.with_shape(a, left), conversion.with_shape(b, right)
-    return relax.op.matmul(a, b)
+    return product(conversion.with_shape(a, left), conversion.with_shape(b, right))
+
+
+def product(a: relax.Expr, b: relax.Expr) -> relax.Expr:
+    """``a @ b``; sums of 16-bit floats are kept in 32 bits, as every other runtime does."""
+    dtype = dtype_of(a)
+    if dtype not in ("float16", "bfloat16"):
+        return relax.op.matmul(a, b)
+    return relax.op.astype(relax.op.matmul(a, b, "float32"), dtype)
 
 
 @converter("Gemm")
@@ -37,7 +44,7 @@ def gemm(conversion: Conversion) -> relax.Expr:
     a = _matrix(conversion, 0, bool(conversion.attribute("transA", 0)))
     b = _matrix(conversion, 1, bool(conversion.attribute("transB", 0)))
     alpha, beta = conversion.attribute("alpha", 1.0), conversion.attribute("beta", 1.0)
-    result = relax.op.matmul(a, b)
+    result = product(a, b)
     if alpha != 1.0:
         result = relax.op.multiply(result, scalar(alpha, a))
     if not conversion.has(2) or beta == 0.0:
@@ -59,7 +66,7 @@ def fused_matmul(conversion: Conversion) -> relax.Expr:
     """``alpha * a' @ b'``; ``transBatchA`` moves the first axis in front of the last."""
     a = _stack(conversion, 0, "A")
     b = _stack(conversion, 1, "B")
-    result = relax.op.matmul(a, b)
+    result = product(a, b)
     alpha = conversion.attribute("alpha", 1.0)
     return result if alpha == 1.0 else relax.op.multiply(result, scalar(alpha, a))
 

@@ -45,7 +45,7 @@ def _statistics(
 def _filled(conversion: Conversion, shape: list[Size], value: float, dtype: str) -> relax.Expr:
     if all(isinstance(size, int) for size in shape):
         return tensor_constant(np.full(shape, value, dtype))
-    return conversion.emit(relax.op.full(shape, relax.const(value, dtype), dtype))
+    return conversion.emit(conversion.filled(shape, value, dtype))
 
 
 @converter("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain="com.microsoft")
@@ -72,7 +72,8 @@ def rms_normalization(conversion: Conversion) -> relax.Expr:
     rank = rank_of(x)
     axes = list(range(conversion.attribute("axis", -1) % rank, rank))
     epsilon = conversion.attribute("epsilon", 1e-5)
-    if shape_of(scale) == shape_of(x)[axes[0] :] and dtype_of(scale) == dtype_of(x):
+    # TVM's kernel can't do without an axis that is not normalized.
+    if axes[0] > 0 and shape_of(scale) == shape_of(x)[axes[0] :] and dtype_of(scale) == dtype_of(x):
         return relax.op.nn.rms_norm(x, scale, axes, epsilon)
     power = relax.op.mean(relax.op.multiply(x, x), axes, keepdims=True)
     return relax.op.multiply(relax.op.multiply(x, relax.op.rsqrt(relax.op.add(power, scalar(epsilon, x)))), scale)

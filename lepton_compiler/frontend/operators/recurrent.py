@@ -102,16 +102,18 @@ def _activations(conversion: Conversion, directions: int) -> tuple[tuple[Scalar,
     names = conversion.attribute("activations", list(defaults) * directions)
     alphas, betas = (iter(conversion.attribute(f"activation_{which}", [])) for which in ("alpha", "beta"))
     limit = conversion.attribute("clip", None)
-    functions: dict[tuple[str, float | None, float | None], Scalar] = {}
+    functions: dict[tuple[str, float | None, float | None, float | None], Scalar] = {}
     result = []
-    for name in names:
+    for position, name in enumerate(names):
         alpha = next(alphas, None) if name.lower() not in ("sigmoid", "tanh", "relu", "softsign", "softplus") else None
         beta = next(betas, None) if name.lower() in ("affine", "scaledtanh", "hardsigmoid") else None
         function = scalar_activation(name, alpha, beta)
         if function is None:
             raise ConversionError(f'unknown activation "{name}"')
+        # An LSTM's third activation sees the cell state, which ONNX Runtime does not clip.
+        bound = None if position % len(defaults) == 2 else limit
         # The same activation is the same object, so that directions that agree share their code.
-        result.append(functions.setdefault((name.lower(), alpha, beta), clipped(function, limit)))
+        result.append(functions.setdefault((name.lower(), alpha, beta, bound), clipped(function, bound)))
     count = len(defaults)
     return tuple(tuple(result[d * count : (d + 1) * count]) for d in range(directions))
 
@@ -197,7 +199,7 @@ def _first_state(
         state = conversion.tensor(index)
         return conversion.emit(relax.op.permute_dims(state, [1, 0, 2])) if batch_first else state
     dtype = dtype_of(conversion.tensor(0))
-    return conversion.emit(relax.op.full([directions, batch, hidden], relax.const(0, dtype), dtype))
+    return conversion.emit(conversion.filled([directions, batch, hidden], 0, dtype))
 
 
 def _optional_inputs(conversion: Conversion, cell: Cell) -> Sequence[relax.Expr]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from tvm import relax, topi
+from tvm import relax, te, tirx, topi
 
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
@@ -78,7 +78,27 @@ def reduce(conversion: Conversion) -> relax.Expr:
         return _over_nothing(conversion, x)
     if 0 in [shape_of(x)[axis] for axis in axes]:
         return _of_nothing(conversion, x, axes, keepdims)
+    if conversion.op in ("ReduceMax", "ReduceMin") and dtype_of(x).startswith("float"):
+        return _extreme(conversion, x, axes, keepdims)
     return _REDUCTIONS[conversion.op](x, axes, keepdims)
+
+
+def _extreme(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    """Maximum or minimum of floats; TVM's starts from the largest finite number, which is wrong where all are infinite."""
+    choose, start = (tirx.max, "-inf") if conversion.op == "ReduceMax" else (tirx.min, "inf")
+    reducer = te.comm_reducer(choose, lambda dtype: tirx.const(float(start), dtype), name=conversion.op.lower())
+
+    def compute(data: te.Tensor) -> te.Tensor:
+        taps = {axis: te.reduce_axis((0, data.shape[axis]), f"k{axis}") for axis in axes}
+        kept = [axis for axis in range(len(data.shape)) if keepdims or axis not in axes]
+
+        def element(*i: tirx.Var) -> tirx.Expr:
+            place = dict(zip(kept, i, strict=True)) | taps
+            return reducer(data(*(place[axis] for axis in range(len(data.shape)))), axis=list(taps.values()))
+
+        return te.compute([1 if axis in axes else data.shape[axis] for axis in kept], element, name="extreme")
+
+    return conversion.call_te(compute, x, name=conversion.op.lower())
 
 
 def _axes(conversion: Conversion, rank: int) -> list[int]:
@@ -111,7 +131,7 @@ def _of_nothing(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims
     elif dtype.startswith(("int", "uint")) and value in (float("inf"), float("-inf")):
         limits = np.iinfo(dtype)
         value = limits.max if value > 0 else limits.min
-    return relax.op.full(shape, relax.const(value, dtype), dtype)
+    return conversion.filled(shape, value, dtype)
 
 
 @converter("ArgMax", "ArgMin")

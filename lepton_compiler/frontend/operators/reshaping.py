@@ -29,7 +29,7 @@ def dropout(conversion: Conversion) -> list[Value | relax.Expr | None]:
     if conversion.wants(1):
         x = conversion.tensor(0)
         dtype = "bool" if conversion.opset >= 10 else dtype_of(x)
-        results.append(relax.op.full(shape_of(x), relax.const(1, dtype), dtype))
+        results.append(conversion.filled(shape_of(x), 1, dtype))
     return results
 
 
@@ -172,7 +172,7 @@ def tile(conversion: Conversion) -> relax.Expr:
 def constant_of_shape(conversion: Conversion) -> relax.Expr:
     """A tensor of one value, whose shape follows from the inputs' shapes."""
     value = conversion.attribute("value", np.zeros(1, np.float32)).reshape(-1)[0]
-    return relax.op.full(conversion.sizes(0), tensor_constant(value), str(value.dtype))
+    return conversion.filled(conversion.sizes(0), value.item(), str(value.dtype))
 
 
 @converter("Range")
@@ -247,7 +247,8 @@ def space_to_depth(conversion: Conversion) -> relax.Expr:
     block = conversion.attribute("blocksize")
     rows, columns = _divided(height, block), _divided(width, block)
     blocks = relax.op.reshape(x, [n, channels, rows, block, columns, block])
-    moved = relax.op.permute_dims(blocks, [0, 3, 5, 1, 2, 4])
+    order = [0, 3, 5, 1, 2, 4] if conversion.attribute("mode", "DCR") == "DCR" else [0, 1, 3, 5, 2, 4]
+    moved = relax.op.permute_dims(blocks, order)
     return relax.op.reshape(moved, [n, channels * block * block, rows, columns])
 
 

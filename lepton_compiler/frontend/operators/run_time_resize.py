@@ -128,6 +128,8 @@ def _position(
     half, zero = tirx.const(0.5, _REAL), tirx.const(0.0, _REAL)
     last = float(axis.size - 1)
     centred = (x + half) / scale - half
+    # The last position before the size is rounded down.
+    stretched = scale * tirx.const(float(axis.size), _REAL) - tirx.const(1.0, _REAL)
     if coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and axis.resized > 1):
         return centred
     if coordinates == "half_pixel_symmetric":
@@ -138,11 +140,11 @@ def _position(
     if coordinates == "tf_crop_and_resize":
         start, end = roi
         if axis.resized > 1:
-            step = (end - start) * tirx.const(last / (axis.resized - 1), _REAL)
+            step = (end - start) * tirx.const(last, _REAL) / stretched
             return start * tirx.const(last, _REAL) + x * step
         return half * (start + end) * tirx.const(last, _REAL)
     if coordinates == "align_corners":
-        return x * tirx.const(last / (axis.resized - 1), _REAL) if axis.resized > 1 else zero
+        return x * tirx.const(last, _REAL) / stretched if axis.resized > 1 else zero
     if coordinates == "pytorch_half_pixel":
         return zero
     raise ConversionError(f'unknown coordinate transformation "{coordinates}"')

@@ -108,7 +108,7 @@ def split(conversion: Conversion) -> list[relax.Expr]:
     if parts == 1:
         return [x]
     points = np.cumsum(np.array(sizes[:-1], object)).tolist()
-    if not all(isinstance(point, int) for point in points):
+    if 0 in sizes or not all(isinstance(point, int) for point in points):
         return [_part(conversion, x, axis, start, count) for start, count in zip([0, *points], sizes, strict=True)]
     whole = conversion.emit(relax.op.split(x, points, axis))
     return [relax.TupleGetItem(whole, i) for i in range(parts)]

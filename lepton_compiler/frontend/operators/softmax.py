@@ -7,18 +7,26 @@ from collections.abc import Callable
 
 from tvm import relax, te, tirx
 
-from lepton_compiler.frontend.conversion import Conversion, rank_of, shape_of
+from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
 
 _Function = Callable[[Conversion, relax.Expr, int], relax.Expr]
 
 
 def _softmax(conversion: Conversion, x: relax.Expr, axis: int) -> relax.Expr:
-    return relax.op.nn.softmax(x, axis)
+    return _in_32_bits(relax.op.nn.softmax, x, axis)
 
 
 def _log_softmax(conversion: Conversion, x: relax.Expr, axis: int) -> relax.Expr:
-    return relax.op.nn.log_softmax(x, axis)
+    return _in_32_bits(relax.op.nn.log_softmax, x, axis)
+
+
+def _in_32_bits(function: Callable[[relax.Expr, int], relax.Expr], x: relax.Expr, axis: int) -> relax.Expr:
+    """Sums of 16-bit exponentials would lose what makes them differ."""
+    dtype = dtype_of(x)
+    if dtype not in ("float16", "bfloat16"):
+        return function(x, axis)
+    return relax.op.astype(function(relax.op.astype(x, "float32"), axis), dtype)
 
 
 def _hardmax(conversion: Conversion, x: relax.Expr, axis: int) -> relax.Expr:
