@@ -7,6 +7,8 @@ import os
 import pytest
 from compiled_models import CompiledModels
 
+pytest_plugins = ("suite_report",)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-docs", action="store_true", help="write docs/generated anew instead of comparing it")

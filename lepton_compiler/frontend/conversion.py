@@ -70,7 +70,7 @@ class Conversion:
         self._numbers = itertools.count(1)
 
     def with_inputs(self, replacements: Mapping[int, Value | None]) -> Conversion:
-        """The same node with other inputs in some places, for another converter; both number their bindings together."""
+        """The same node with other inputs in some places, for another converter; both count their bindings together."""
         result = copy.copy(self)
         count = max(len(self.inputs), *(index + 1 for index in replacements))
         given = dict(enumerate(self.inputs)) | dict(replacements)
@@ -241,7 +241,7 @@ class Conversion:
         return self.with_shape(tensor, sizes)
 
     def with_shape(self, tensor: relax.Expr, sizes: Sequence[Size]) -> relax.Expr:
-        """A bound tensor with other expressions for its symbolic sizes, checked at run time unless known to be equal."""
+        """A bound tensor with other expressions for its symbolic sizes, checked at run time unless surely equal."""
         have = shape_of(tensor)
         wanted = [
             new if not isinstance(old, int) and not same_size(old, new) else old

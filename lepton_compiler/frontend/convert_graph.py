@@ -8,7 +8,6 @@ handle is noted and the walk goes on, so that one run finds everything that a mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 and float8 with NumPy, which ONNX tensors may have
@@ -18,11 +17,13 @@ import tvm
 from tvm import relax, topi
 
 from lepton_compiler.frontend import fold_constants, function_bodies, shape_operators, tvm_converters, unrolled_loops
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, Value
+from lepton_compiler.frontend.conversion import Conversion, ConversionError
 from lepton_compiler.frontend.declared_shapes import declared_shapes, empty_inputs, shapes_before
 from lepton_compiler.frontend.load_model import LoadedModel
-from lepton_compiler.frontend.operator_census import CONTROL_FLOW, canonical_domain, node_name, why_unsupported
+from lepton_compiler.frontend.onnx_values import densify, node_attributes, type_of
+from lepton_compiler.frontend.operator_census import CONTROL_FLOW, canonical_domain, why_unsupported
 from lepton_compiler.frontend.operators.registry import Converter, find_converter, find_run_time_converter
+from lepton_compiler.frontend.scope import LazyTensor, Scope
 from lepton_compiler.frontend.shape_values import ShapeValue
 from lepton_compiler.frontend.unsupported import Refusal
 
@@ -32,50 +33,6 @@ class _Unavailable:
 
 
 _UNAVAILABLE = _Unavailable()
-
-
-@dataclass
-class _Scope:
-    """Names and operator versions that hold in a graph, a subgraph or a function body.
-
-    Attributes:
-        values: Values by ONNX name.
-        opsets: Operator set versions by domain.
-        prefix: What inner nodes' names start with.
-        final_names: Node names that the bindings of certain outputs must carry instead of their own.
-        outer: The scope around a subgraph; a function body has none.
-        declared: Shapes that the model declares for tensors of this scope, where every dimension is a number.
-    """
-
-    values: dict[str, Any]
-    opsets: Mapping[str, int]
-    prefix: str = ""
-    final_names: Mapping[str, str] = field(default_factory=dict)
-    outer: _Scope | None = None
-    declared: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def lookup(self, name: str) -> Any:
-        """The value of ``name`` here or in the scopes around."""
-        scope: _Scope | None = self
-        while scope is not None:
-            if name in scope.values:
-                return scope.values[name]
-            scope = scope.outer
-        raise ConversionError(f'the tensor "{name}" is used before anything computes it')
-
-    def name_of(self, node: onnx.NodeProto) -> str:
-        """The name for the node's binding."""
-        for output in node.output:
-            if output in self.final_names:
-                return self.final_names[output]
-        return self.prefix + node_name(node)
-
-
-@dataclass(frozen=True)
-class _LazyTensor:
-    """An initializer that nothing has asked for yet; big ones are read once, when they are used."""
-
-    proto: onnx.TensorProto
 
 
 class GraphConverter:
@@ -103,13 +60,13 @@ class GraphConverter:
         """
         graph = self._model.proto.graph
         values = {**self._initializers(graph), **inputs, **empty_inputs(inputs)}
-        scope = _Scope(values, self._model.opsets, declared=declared_shapes(graph))
+        scope = Scope(values, self._model.opsets, declared=declared_shapes(graph))
         self._walk(graph.node, scope)
         if self.refusals:
             return []
         return self._outputs([output.name for output in graph.output], scope, inputs)
 
-    def _outputs(self, names: Sequence[str], scope: _Scope, inputs: Mapping[str, relax.Var]) -> list[relax.Expr]:
+    def _outputs(self, names: Sequence[str], scope: Scope, inputs: Mapping[str, relax.Var]) -> list[relax.Expr]:
         """Graph outputs; one that is an input, a constant or comes twice is copied into a tensor of its own."""
         taken: list[relax.Expr] = list(inputs.values())
         outputs = []
@@ -124,12 +81,12 @@ class GraphConverter:
         return outputs
 
     def _initializers(self, graph: onnx.GraphProto) -> dict[str, Any]:
-        values: dict[str, Any] = {tensor.name: _LazyTensor(tensor) for tensor in graph.initializer}
+        values: dict[str, Any] = {tensor.name: LazyTensor(tensor) for tensor in graph.initializer}
         for sparse in graph.sparse_initializer:
-            values[sparse.values.name] = _densify(sparse)
+            values[sparse.values.name] = densify(sparse)
         return values
 
-    def _walk(self, nodes: Sequence[onnx.NodeProto], scope: _Scope) -> None:
+    def _walk(self, nodes: Sequence[onnx.NodeProto], scope: Scope) -> None:
         for node in nodes:
             try:
                 results = self._convert_node(node, scope)
@@ -140,19 +97,19 @@ class GraphConverter:
                 if name:
                     scope.values[name] = value
 
-    def _read(self, name: str, scope: _Scope) -> Any:
+    def _read(self, name: str, scope: Scope) -> Any:
         """The value of a name; constants that converters have used are Relax constants only once."""
         value = scope.lookup(name)
-        if isinstance(value, _LazyTensor):
+        if isinstance(value, LazyTensor):
             value = self._model.read_tensor(value.proto)
-            owner: _Scope | None = scope
+            owner: Scope | None = scope
             while owner is not None and name not in owner.values:
                 owner = owner.outer
             if owner is not None:
                 owner.values[name] = value
         return value
 
-    def _convert_node(self, node: onnx.NodeProto, scope: _Scope) -> Sequence[Any]:
+    def _convert_node(self, node: onnx.NodeProto, scope: Scope) -> Sequence[Any]:
         inputs = [self._read(name, scope) if name else None for name in node.input]
         domain = canonical_domain(node.domain)
         function = self._functions.get(function_bodies.function_key(node))
@@ -181,17 +138,17 @@ class GraphConverter:
             return None
         symbolic = any(isinstance(value, ShapeValue) for value in inputs)
         if symbolic or node.op_type in ("Shape", "Size"):
-            return shape_operators.evaluate(node.op_type, inputs, _attributes(node), len(node.output))
+            return shape_operators.evaluate(node.op_type, inputs, node_attributes(node), len(node.output))
         if all(value is None or isinstance(value, np.ndarray | list) for value in inputs):
             return fold_constants.fold_node(node, inputs, version)
         return None
 
     def _convert_operator(
-        self, node: onnx.NodeProto, domain: str, version: int, inputs: Sequence[Any], scope: _Scope
+        self, node: onnx.NodeProto, domain: str, version: int, inputs: Sequence[Any], scope: Scope
     ) -> Sequence[Any]:
         name = scope.name_of(node)
         declared = [scope.declared.get(output) for output in node.output]
-        conversion = self._conversion(node.op_type, name, version, inputs, _attributes(node), node.output, declared)
+        conversion = self._conversion(node.op_type, name, version, inputs, node_attributes(node), node.output, declared)
         unknown = [i for i, value in enumerate(inputs) if isinstance(value, relax.Expr)]
         converter = find_run_time_converter(domain, node.op_type, unknown)
         if converter is None:
@@ -200,7 +157,7 @@ class GraphConverter:
             return self._bind(conversion, _run_converter(converter, conversion))
         if tvm_converters.is_available(domain, node.op_type):
             return self._bind(conversion, tvm_converters.convert(conversion, node))
-        body = function_bodies.schema_function(node, version, [_type_of(value) for value in inputs])
+        body = function_bodies.schema_function(node, version, [type_of(value) for value in inputs])
         if body is not None:
             return self._call_function(node, body, inputs, scope)
         raise ConversionError(why_unsupported(node, scope.opsets) or "ONNX defines no body for these types")
@@ -237,7 +194,7 @@ class GraphConverter:
         return bound
 
     def _call_function(
-        self, node: onnx.NodeProto, function: onnx.FunctionProto, inputs: Sequence[Any], scope: _Scope
+        self, node: onnx.NodeProto, function: onnx.FunctionProto, inputs: Sequence[Any], scope: Scope
     ) -> list[Any]:
         name = scope.name_of(node)
         bound = function_bodies.attribute_bindings(node, function)
@@ -247,7 +204,7 @@ class GraphConverter:
         finals = {function.output[0]: name} if function.output else {}
         names = zip(function.output, node.output, strict=False)
         declared = {inside: scope.declared[outside] for inside, outside in names if outside in scope.declared}
-        inner = _Scope(dict(values), opsets, f"{name}/", finals, declared=shapes_before(function.node, declared))
+        inner = Scope(dict(values), opsets, f"{name}/", finals, declared=shapes_before(function.node, declared))
         before = len(self.refusals)
         self._walk([function_bodies.bind_attributes(n, bound) for n in function.node], inner)
         if len(self.refusals) > before:
@@ -256,7 +213,7 @@ class GraphConverter:
         pairs = zip(function.output, node.output, strict=False)
         return [self._read(inside, inner) if outside else None for inside, outside in pairs]
 
-    def _convert_if(self, node: onnx.NodeProto, inputs: Sequence[Any], scope: _Scope) -> list[Any]:
+    def _convert_if(self, node: onnx.NodeProto, inputs: Sequence[Any], scope: Scope) -> list[Any]:
         condition = inputs[0]
         if not isinstance(condition, np.ndarray):
             raise ConversionError(
@@ -269,10 +226,10 @@ class GraphConverter:
         results = self._run_subgraph(branch, {}, scope, f"{name}/", finals)
         return [_UNAVAILABLE] * len(node.output) if results is None else results
 
-    def _convert_loop(self, node: onnx.NodeProto, inputs: Sequence[Any], scope: _Scope) -> list[Any]:
+    def _convert_loop(self, node: onnx.NodeProto, inputs: Sequence[Any], scope: Scope) -> list[Any]:
         graph = next(attribute.g for attribute in node.attribute if attribute.name == "body")
         version = scope.opsets.get("", 1)
-        attributes = _attributes(node)
+        attributes = node_attributes(node)
         declared = [scope.declared.get(output) for output in node.output]
         conversion = self._conversion(
             node.op_type, scope.name_of(node), version, inputs, attributes, node.output, declared
@@ -289,13 +246,13 @@ class GraphConverter:
         self,
         graph: onnx.GraphProto,
         values: Mapping[str, Any],
-        scope: _Scope,
+        scope: Scope,
         prefix: str,
         final_names: Mapping[str, str],
     ) -> list[Any] | None:
         """Outputs of a subgraph, None where one of its nodes was refused."""
         known = {**self._initializers(graph), **values}
-        inner = _Scope(known, scope.opsets, prefix, final_names, scope, declared_shapes(graph))
+        inner = Scope(known, scope.opsets, prefix, final_names, scope, declared_shapes(graph))
         before = len(self.refusals)
         self._walk(graph.node, inner)
         if len(self.refusals) > before:
@@ -313,48 +270,6 @@ def _run_converter(converter: Converter, conversion: Conversion) -> Any:
     except _UNEXPECTED as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConversionError(f"its converter does not handle this node: {reason}") from error
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {attribute.name: _attribute_value(attribute) for attribute in node.attribute}
-
-
-def _attribute_value(attribute: onnx.AttributeProto) -> Any:
-    value = onnx.helper.get_attribute_value(attribute)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, onnx.TensorProto):
-        return onnx.numpy_helper.to_array(value)
-    if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
-        return list(value)
-    if attribute.type == onnx.AttributeProto.STRINGS:
-        return [item.decode("utf-8", "replace") for item in value]
-    return value
-
-
-def _densify(sparse: onnx.SparseTensorProto) -> np.ndarray:
-    values = onnx.numpy_helper.to_array(sparse.values)
-    indices = onnx.numpy_helper.to_array(sparse.indices)
-    dense = np.zeros(tuple(sparse.dims), values.dtype)
-    if indices.ndim == 1:
-        dense.reshape(-1)[indices] = values
-    else:
-        dense[tuple(indices.T)] = values
-    return dense
-
-
-def _type_of(value: Value | None) -> onnx.TypeProto | None:
-    """The ONNX type of a value, for function bodies that depend on it."""
-    if value is None or isinstance(value, list):
-        return None
-    if isinstance(value, np.ndarray):
-        dtype, shape = value.dtype, list(value.shape)
-    elif isinstance(value, ShapeValue):
-        dtype, shape = np.dtype(value.dtype), list(value.values.shape)
-    else:
-        dtype = np.dtype(str(value.ty.dtype.dtype))
-        shape = [int(dim) if isinstance(dim, tvm.tirx.IntImm) else str(dim) for dim in value.ty.shape.values]
-    return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(dtype), shape)
 
 
 def _operator_label(node: onnx.NodeProto) -> str:

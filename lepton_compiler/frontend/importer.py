@@ -73,4 +73,3 @@ def _parameters(inputs: tuple[InputSpec, ...]) -> list[relax.Var]:
         return symbols.setdefault(dim, tirx.Var(dim, "int64")) if isinstance(dim, str) else dim
 
     return [relax.Var(spec.name, relax.TensorType([size(dim) for dim in spec.shape], spec.dtype)) for spec in inputs]
-

@@ -122,7 +122,7 @@ def _integer_binary(op: str, a: Any, b: Any) -> Any:
         return _INTEGER_OPS[op](a, b)
     if op == "Pow":
         return math.prod([a] * b) if _is_number(b) and 0 < b <= 4 else NotImplemented
-    positive = _is_number(b) and b > 0 or (not _is_number(b) and analyzer_for(b).can_prove(b > 0))
+    positive = (_is_number(b) and b > 0) or (not _is_number(b) and analyzer_for(b).can_prove(b > 0))
     if not (positive and _is_nonnegative(a)):
         return NotImplemented
     return tirx.floordiv(a, b) if op == "Div" else tirx.floormod(a, b)
@@ -147,7 +147,9 @@ def _float_binary(op: str, a: Any, b: Any) -> Any:
         # size_out / size_in is a plain number when one is a multiple of the other.
         quotient = simplify(tirx.floordiv(n1 * d2, n2 * d1))
         exact = simplify(quotient * n2 * d1 - n1 * d2)
-        return float(quotient) if isinstance(quotient, int) and isinstance(exact, int) and exact == 0 else NotImplemented
+        return (
+            float(quotient) if isinstance(quotient, int) and isinstance(exact, int) and exact == 0 else NotImplemented
+        )
     return NotImplemented
 
 

@@ -8,8 +8,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-import tvm
-from tvm import relax
 
 from lepton_compiler.frontend import shape_arithmetic
 from lepton_compiler.frontend.shape_values import MAX_ELEMENTS, ShapeValue, as_value, of_shape
@@ -240,7 +238,9 @@ def _binary(op: str, inputs: list[Any], attributes: _Attributes, outputs: int) -
     name = "Add" if op == "Sum" else op
     result = inputs[0]
     for other in inputs[1:]:
-        result = _elementwise(lambda a, b: shape_arithmetic.binary(name, a, b, dtype), dtype, _array(result), _array(other))
+        result = _elementwise(
+            lambda a, b: shape_arithmetic.binary(name, a, b, dtype), dtype, _array(result), _array(other)
+        )
     return result
 
 
@@ -254,7 +254,9 @@ def _compare(op: str, inputs: list[Any], attributes: _Attributes, outputs: int) 
 
 def _where(op: str, inputs: list[Any], attributes: _Attributes, outputs: int) -> Known:
     condition = _required(inputs, 0)
-    return _elementwise(lambda c, a, b: a if c else b, _dtype(inputs[1]), condition, _array(inputs[1]), _array(inputs[2]))
+    return _elementwise(
+        lambda c, a, b: a if c else b, _dtype(inputs[1]), condition, _array(inputs[1]), _array(inputs[2])
+    )
 
 
 _OPERATORS: dict[str, Callable[[str, list[Any], _Attributes, int], Any]] = {

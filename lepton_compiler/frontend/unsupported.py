@@ -27,7 +27,9 @@ def describe_refusals(path: Path, refusals: list[Refusal]) -> str:
         f"{path} can't be imported: {len(refusals)} node{'s' * (len(refusals) != 1)} of {len(operators)} "
         f"operator{'s' * (len(operators) != 1)} can't be converted"
     ]
-    lines += [f"  {operator} x{len(nodes)} ({_listed(nodes)}): {reason}" for (operator, reason), nodes in groups.items()]
+    lines += [
+        f"  {operator} x{len(nodes)} ({_listed(nodes)}): {reason}" for (operator, reason), nodes in groups.items()
+    ]
     lines.append(f'"lepton inspect {path}" lists all operators; docs/how_to/add_an_operator.md shows how to add one')
     return "\n".join(lines)
 

@@ -5,9 +5,9 @@ reduction loads ``vectors`` vectors and broadcasts ``rows`` scalars, so it takes
 
     max(rows * vectors / fma_per_cycle, (rows + vectors) / loads_per_cycle, fma_latency)   cycles,
 
-the bounds by arithmetic, by loads, and by the chain through each accumulator. Sources: Goto and van de Geijn, "Anatomy of
-High-Performance Matrix Multiplication", 2008; Low et al., "Analytical Modeling Is Enough for High-Performance BLIS",
-2016.
+the bounds by arithmetic, by loads, and by the chain through each accumulator. Sources: Goto and van de Geijn, "Anatomy
+of High-Performance Matrix Multiplication", 2008; Low et al., "Analytical Modeling Is Enough for High-Performance
+BLIS", 2016.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _LOADS_PER_CYCLE = 2
 _FMA_LATENCY = 4
 _CYCLES_PER_TILE = 24
 """Clearing the accumulators, starting the loops, and storing the result."""
+_MOST_ROWS = 14
+"""More rows only make the code longer; with two vectors this fills 32 registers."""
 _MOST_VECTORS = 4
 _MOST_VECTORS_OF_ONE_ROW = 8
 """With one row, vectors are the only independent chains."""
@@ -48,7 +50,7 @@ def default_tile(spec: TargetSpec, rows: int | None, vectors: int, steps: int | 
         RegisterTile(height, width)
         for width in range(1, (_MOST_VECTORS_OF_ONE_ROW if rows == 1 else _MOST_VECTORS) + 1)
         if vectors % width == 0
-        for height in range(1, _most_accumulators(spec) + 1)
+        for height in range(1, _MOST_ROWS + 1)
         if _fits(spec, height, width) and height <= (rows or height)
     ]
     return min(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm import tirx
+from tvm import ir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
 from tvm_ffi import structural_equal
@@ -61,7 +61,9 @@ def row_axes(sch: Schedule, infos: list[BlockInfo]) -> int | None:
     if rows == 0 or any(len(info.spatial) != rows or not _reduces_neighbours(sch, info) for info in reductions):
         return None
     shared = infos[-1].axes[:rows]
-    return rows if all(_starts_with(sch, info, shared) for info in infos) else None
+    stages = [buffer for info in infos for buffer in _written(sch, info)]
+    fits = all(_starts_with(sch, info, shared) and _stays_in_row(sch, info, rows, stages) for info in infos)
+    return rows if fits else None
 
 
 def _reduces_neighbours(sch: Schedule, info: BlockInfo) -> bool:
@@ -79,6 +81,30 @@ def _starts_with(sch: Schedule, info: BlockInfo, shared: tuple[Axis, ...]) -> bo
         return False
     extents = [(sch.get(a.loop).extent, sch.get(b.loop).extent) for a, b in zip(own, shared, strict=True)]
     return all(structural_equal(a, b) for a, b in extents)
+
+
+def _written(sch: Schedule, info: BlockInfo) -> list[tirx.Buffer]:
+    return [region.source for region in sch.get(info.block).writes]
+
+
+def _stays_in_row(sch: Schedule, info: BlockInfo, rows: int, stages: list[tirx.Buffer]) -> bool:
+    """Whether a stage touches its own row only of what the stages compute.
+
+    Equal extents are not enough: a grouped convolution has as many input channels as output channels, and reads others.
+    """
+    node = sch.get(info.block)
+    for region in (*node.reads, *node.writes):
+        if any(region.source.same_as(buffer) for buffer in stages):
+            places = region.region[:rows]
+            own = zip(info.axes, places, strict=False)
+            if len(places) < rows or not all(axis.extent == 1 or _is_place(place, axis) for axis, place in own):
+                return False
+    return True
+
+
+def _is_place(place: ir.Range, axis: Axis) -> bool:
+    is_one = isinstance(place.extent, tirx.IntImm) and int(place.extent) == 1
+    return is_one and place.min.same_as(axis.variable)
 
 
 def schedule_row_reduction(

@@ -44,6 +44,12 @@ class CompiledModels:
                 compile_model(source, library, CompileOptions(target=target, input_shapes=model.shapes))
         return library
 
+    def discard(self, model: ZooModel) -> None:
+        """Deletes what was written for the model: large ones would fill the disk together."""
+        (self._folder / f"{model.name}.onnx").unlink(missing_ok=True)
+        for library in self._folder.glob(f"*/{model.name}.so"):
+            library.unlink()
+
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
         with (self._folder / f"{name}.lock").open("w") as lock:

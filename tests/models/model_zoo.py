@@ -18,6 +18,7 @@ from build_vgg import VGG16, Vgg, build_vgg
 from build_vit import VIT_S16, Vit, build_vit
 from light_models import LIGHT_MODELS, light_model, with_random_weights
 from onnx import helper
+from text_pages import text_pages
 
 from lepton_compiler.build.toolchain import cache_folder
 from lepton_compiler.evaluation.demo_model import DEMO_MODEL
@@ -48,6 +49,14 @@ MINILM_WEIGHTS = WheelFile(
 )
 
 
+def _noise(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return random.uniform(-1, 1, shape)
+
+
+def _pixels(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return random.uniform(0, 255, shape)
+
+
 class ModelUnavailableError(Exception):
     """The model's file lies outside of the project and is not on this machine."""
 
@@ -61,7 +70,7 @@ class ZooModel:
         source: Gives the file; takes the path to write to where the model is built.
         shapes: Input shapes to compile with; strings are symbolic dimensions.
         sizes: Values of the symbolic dimensions to run with, one run each.
-        values: Interval that float inputs are drawn from.
+        fill: Makes float inputs of a shape.
         integers: Exclusive upper bound of each integer input.
     """
 
@@ -69,7 +78,7 @@ class ZooModel:
     source: Callable[[Path], Path]
     shapes: Shapes
     sizes: tuple[Mapping[str, int], ...] = ({},)
-    values: tuple[float, float] = (-1.0, 1.0)
+    fill: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] = _noise
     integers: Mapping[str, int] = field(default_factory=dict)
 
     def file(self, folder: Path) -> Path:
@@ -101,7 +110,7 @@ class ZooModel:
             return (np.arange(concrete[1]) < lengths).astype(dtype)
         if np.issubdtype(dtype, np.integer):
             return random.integers(0, self.integers[name], concrete, dtype=dtype)
-        return random.uniform(*self.values, concrete).astype(dtype)
+        return self.fill(random, concrete).astype(dtype)
 
 
 def _shared(name: str) -> Callable[[Path], Path]:
@@ -177,11 +186,11 @@ _LINES = ({"batch": 1, "width": 320}, {"batch": 3, "width": 96}, {"batch": 2, "w
 _MINILM = _text("minilm", build_minilm, (1, 32), MINILM_L6.vocabulary)
 _PPOCR_REC = ZooModel("ppocr_rec", lambda _: _from_wheel(DEMO_MODEL), {"x": (1, 3, 48, 320)})
 _PPOCR_CLS = ZooModel("ppocr_cls", lambda _: _from_wheel(PPOCR_CLS), {"x": (1, 3, 48, 192)})
-_PPOCR_DET = ZooModel("ppocr_det", lambda _: _from_wheel(PPOCR_DET), {"x": (1, 3, 320, 320)})
+_PPOCR_DET = ZooModel("ppocr_det", lambda _: _from_wheel(PPOCR_DET), {"x": (1, 3, 320, 320)}, fill=text_pages)
 
 QUICK = (
     ZooModel("mobilenetv2", _shared("mobilenetv2_imagenet.onnx"), {"input": (1, 3, 224, 224)}),
-    ZooModel("cifar10", _shared("cifar10_cnn_keras.onnx"), {"input": (1, 3, 32, 32)}, values=(0.0, 255.0)),
+    ZooModel("cifar10", _shared("cifar10_cnn_keras.onnx"), {"input": (1, 3, 32, 32)}, fill=_pixels),
     ZooModel("mnist", _shared("mnist_cnn_digitrec.onnx"), {"input": (1, 1, 28, 28)}),
     _PPOCR_CLS,
     replace(_PPOCR_REC, name="ppocr_rec_any_width", shapes={"x": ("batch", 3, 48, "width")}, sizes=_LINES),

@@ -42,6 +42,7 @@ def test_agrees_with_onnxruntime(model: ZooModel, compiled_models: CompiledModel
 @pytest.mark.parametrize("model", LARGE, ids=_name)
 def test_large_model_agrees_with_onnxruntime(model: ZooModel, compiled_models: CompiledModels) -> None:
     check_model(model, compiled_models)
+    compiled_models.discard(model)
 
 
 @pytest.mark.slow
@@ -53,6 +54,7 @@ def test_light_model_gives_the_output_that_the_onnx_package_carries(name: str, t
     compile_model(light_model(name), tmp_path / "model.so", CompileOptions())
     with lepton_compiler.load(tmp_path / "model.so") as compiled:
         (output,) = compiled(**carried_input(light_model(name))).values()
+    (tmp_path / "model.so").unlink()
     np.testing.assert_allclose(
         output, carried_output(name), rtol=LIGHT_MODELS[name], atol=LIGHT_ABSOLUTE_TOLERANCE, strict=True
     )

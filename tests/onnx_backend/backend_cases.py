@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import Runner
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator", "real")
+_EXPANDED = re.compile(r"_expanded(_ver\d+)?$")
 Values = list[Any]
 """Arrays, or lists and None where an input or output is a sequence or an optional."""
 
@@ -41,8 +43,13 @@ class BackendCase:
         path = self.model_path
         return onnx.load(path) if path is not None else self._test.model
 
+    @property
+    def operator(self) -> str:
+        """The operator that a ``node`` case is about, ``model`` for the others."""
+        return self.model().graph.node[0].op_type if self.kind == "node" else "model"
+
     def data_sets(self, model: onnx.ModelProto) -> Iterator[tuple[Values, Values]]:
-        """Inputs and expected outputs, each in the graph's order."""
+        """Inputs and expected outputs, each in the graph's order; an input that is not fed is None."""
         if self._test.data_sets is not None:
             for inputs, outputs in self._test.data_sets:
                 yield [_as_array(value) for value in inputs], [_as_array(value) for value in outputs]
@@ -72,6 +79,12 @@ def load_cases() -> dict[str, BackendCase]:
     return {test.name: BackendCase(test.name, kind, test) for kind, test in tests}
 
 
+def operators_of(cases: dict[str, BackendCase]) -> dict[str, str]:
+    """The operator that each case tests; one that is written out as its function body belongs to its operator."""
+    plain = {name: _EXPANDED.sub("", name) for name in cases}
+    return {name: cases[base if base in cases else name].operator for name, base in plain.items()}
+
+
 def _as_array(value: Any) -> Any:
     return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 
@@ -91,13 +104,9 @@ def _read_value(path: Path, kind: onnx.TypeProto) -> Any:
 
 
 def _ramps(model: onnx.ModelProto) -> Values:
-    """What the suite feeds to models that come without inputs: numbers rising from 0 to 1."""
+    """What the suite feeds to models that come without inputs: numbers rising from 0 to 1; None for initializers."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    values = []
-    for info in model.graph.input:
-        if info.name not in constants:
-            values.append(Runner.generate_dummy_data(info))
-    return values
+    return [None if info.name in constants else Runner.generate_dummy_data(info) for info in model.graph.input]
 
 
 def _light_outputs(path: Path | None, model: onnx.ModelProto) -> Values:

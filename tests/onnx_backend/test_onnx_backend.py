@@ -25,7 +25,7 @@ def _check(name: str, server: CaseServer, record_property: Callable, config: pyt
     reply = server.run(name)
     record_property(RESULT_PROPERTY, (name, reply.result))
     if not config.getoption("--update-expectations"):
-        expected = _EXPECTED[name]
+        expected = _EXPECTED[name].result
         assert reply.result == expected, f'{name} ended as "{reply.result}", expected "{expected}": {reply.detail}'
 
 

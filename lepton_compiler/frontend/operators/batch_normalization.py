@@ -60,4 +60,3 @@ def _as(x: relax.Expr, like: relax.Expr) -> relax.Expr:
 
 def _per_channel(vector: relax.Expr, rank: int) -> relax.Expr:
     return relax.op.reshape(vector, [1, *shape_of(vector), *[1] * (rank - 2)]) if rank > 1 else vector
-

@@ -6,7 +6,7 @@ import numpy as np
 import tvm
 from tvm import relax, topi
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, shape_of, tensor_constant
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.activation_functions import apply_activation
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.windows import Window, read_window
@@ -103,9 +103,7 @@ def _convolve_3d(
     conversion: Conversion, data: relax.Expr, weight: relax.Expr, window: Window, group: int
 ) -> relax.Expr:
     def one(part: relax.Expr, part_weight: relax.Expr) -> relax.Expr:
-        return relax.op.nn.conv3d(
-            part, part_weight, list(window.strides), list(window.pads), list(window.dilations)
-        )
+        return relax.op.nn.conv3d(part, part_weight, list(window.strides), list(window.pads), list(window.dilations))
 
     if group == 1:
         return one(data, weight)

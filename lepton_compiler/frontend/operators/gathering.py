@@ -1,4 +1,4 @@
-"""Elements by index: Gather, GatherElements, GatherND, Scatter*, OneHot, TopK, CumSum, ReverseSequence."""
+"""Elements by index: Gather, GatherElements, GatherND, ScatterElements, ScatterND, OneHot, ReverseSequence."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of, tensor_constant
-from lepton_compiler.frontend.operators.activation_functions import scalar
+from lepton_compiler.frontend.conversion import (
+    Conversion,
+    ConversionError,
+    rank_of,
+    shape_of,
+    tensor_constant,
+)
 from lepton_compiler.frontend.operators.registry import converter
 
 
@@ -184,24 +189,3 @@ def reverse_sequence(conversion: Conversion) -> relax.Expr:
         return te.compute(data.shape, element, name="reverse_sequence")
 
     return conversion.call_te(compute, x, lengths, name="reverse_sequence")
-
-
-@converter("Einsum")
-def einsum(conversion: Conversion) -> relax.Expr:
-    """Sums of products over named axes."""
-    equation = conversion.attribute("equation").replace(" ", "")
-    return relax.op.einsum(relax.Tuple(conversion.tensors()), equation)
-
-
-@converter("LpNormalization")
-def lp_normalization(conversion: Conversion) -> relax.Expr:
-    """``x / norm(x)`` along an axis; 0 where the norm is 0."""
-    x = conversion.tensor(0)
-    axis, p = conversion.attribute("axis", -1), conversion.attribute("p", 2)
-    if p == 1:
-        norm = relax.op.sum(relax.op.abs(x), [axis], keepdims=True)
-    else:
-        norm = relax.op.sqrt(relax.op.sum(relax.op.multiply(x, x), [axis], keepdims=True))
-    norm = conversion.emit(norm)
-    zero = relax.op.equal(norm, scalar(0, x))
-    return relax.op.divide(x, relax.op.where(zero, scalar(1, x), norm))

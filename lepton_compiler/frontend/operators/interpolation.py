@@ -1,7 +1,7 @@
 """Where each element of a resized axis comes from: indices and weights, as ONNX's Resize defines them.
 
-No operator lives here. Positions follow from the scale as ONNX gives it: a scale such as 0.6 is not replaced by the ratio
-of the rounded sizes: https://onnx.ai/onnx/operators/onnx__Resize.html
+No operator lives here. Positions follow from the scale as ONNX gives it: a scale such as 0.6 is not replaced by the
+ratio of the rounded sizes: https://onnx.ai/onnx/operators/onnx__Resize.html
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def axis_table(
     return AxisTable(np.clip(raw, 0, size - 1), weights, outside)
 
 
-def source_positions(
-    coordinates: str, size: int, resized: int, scale: float, roi: tuple[float, float]
-) -> np.ndarray:
+def source_positions(coordinates: str, size: int, resized: int, scale: float, roi: tuple[float, float]) -> np.ndarray:
     """Position in the input, as a real number, of each output element."""
     # Single precision, as ONNX's reference and its runtimes compute it: rounding to the nearest depends on it.
     x, scale = np.arange(resized, dtype=np.float32), np.float32(scale)

@@ -1,4 +1,4 @@
-"""MatMul, Gemm, and their com.microsoft relatives FusedMatMul and FusedGemm."""
+"""MatMul, Gemm, Einsum, and their com.microsoft relatives FusedMatMul and FusedGemm."""
 
 from __future__ import annotations
 
@@ -69,6 +69,13 @@ def fused_matmul(conversion: Conversion) -> relax.Expr:
     result = product(a, b)
     alpha = conversion.attribute("alpha", 1.0)
     return result if alpha == 1.0 else relax.op.multiply(result, scalar(alpha, a))
+
+
+@converter("Einsum")
+def einsum(conversion: Conversion) -> relax.Expr:
+    """Sums of products over named axes."""
+    equation = conversion.attribute("equation").replace(" ", "")
+    return relax.op.einsum(relax.Tuple(conversion.tensors()), equation)
 
 
 def _matrix(conversion: Conversion, index: int, transposed: bool) -> relax.Expr:

@@ -45,17 +45,21 @@ def global_lp_pool(conversion: Conversion) -> relax.Expr:
 def max_pool(conversion: Conversion) -> Any:
     """Maximum of each window; the second output is where it lies in the flattened input."""
     x = conversion.tensor(0)
-    window, sizes = _fitted_window(conversion, x)
+    window = _fitted_window(conversion, x)
     if conversion.wants(1):
-        return _max_pool_with_indices(conversion, x, window, sizes)
-    return _pool(conversion, x, window, sizes, _MAX_POOL, tirx.max, _lowest(dtype_of(x)))
+        return _max_pool_with_indices(conversion, x, window)
+    strides, pads, dilations = list(window.strides), list(window.pads), list(window.dilations)
+    if len(window.kernel) in _MAX_POOL:
+        return _MAX_POOL[len(window.kernel)](x, list(window.kernel), strides, pads, dilations)
+    padding = _lowest(dtype_of(x))
+    return conversion.call_te(lambda data: _window_reduce(data, window, te.max, padding), x, name="max_pool")
 
 
 @converter("AveragePool")
 def average_pool(conversion: Conversion) -> relax.Expr:
     """Mean of each window; ``count_include_pad`` says whether padding counts as zeros."""
     x = conversion.tensor(0)
-    window, sizes = _fitted_window(conversion, x)
+    window = _fitted_window(conversion, x)
     include_pad = bool(conversion.attribute("count_include_pad", 0))
     declared = read_window(conversion, list(window.kernel), shape_of(x)[2:])
     plain = all(d == 1 for d in window.dilations) and window.pads == declared.pads and window.static_pads
@@ -65,7 +69,7 @@ def average_pool(conversion: Conversion) -> relax.Expr:
         return pool(x, list(window.kernel), strides, pads, count_include_pad=include_pad)
 
     def compute(data: te.Tensor) -> te.Tensor:
-        total = _window_reduce(data, window, _sizes_of(data, window), te.sum, 0.0)
+        total = _window_reduce(data, window, te.sum, 0.0)
         return te.compute(
             total.shape,
             lambda *i: total(*i) / _covered(i[2:], data.shape[2:], window, declared, include_pad).astype(total.dtype),
@@ -79,18 +83,18 @@ def average_pool(conversion: Conversion) -> relax.Expr:
 def lp_pool(conversion: Conversion) -> relax.Expr:
     """``sum(|x| ** p) ** (1 / p)`` of each window."""
     x = conversion.tensor(0)
-    window, _ = _fitted_window(conversion, x)
+    window = _fitted_window(conversion, x)
     p = conversion.attribute("p", 2)
     powers = conversion.emit(relax.op.power(relax.op.abs(x), scalar(p, x)))
 
     def compute(data: te.Tensor) -> te.Tensor:
-        return _window_reduce(data, window, _sizes_of(data, window), te.sum, 0.0)
+        return _window_reduce(data, window, te.sum, 0.0)
 
     return relax.op.power(conversion.emit_te(compute, powers, name="lp_pool"), scalar(1 / p, x))
 
 
-def _fitted_window(conversion: Conversion, x: relax.Expr) -> tuple[Window, list[Size]]:
-    """The node's window with ``ceil_mode`` turned into padding, and the output's spatial sizes."""
+def _fitted_window(conversion: Conversion, x: relax.Expr) -> Window:
+    """The node's window with ``ceil_mode`` turned into padding."""
     spatial = shape_of(x)[2:]
     kernel = list(conversion.attribute("kernel_shape"))
     window = read_window(conversion, kernel, spatial)
@@ -98,20 +102,14 @@ def _fitted_window(conversion: Conversion, x: relax.Expr) -> tuple[Window, list[
         raise ConversionError("auto_pad with a stride needs fixed sizes; set them with --input-shapes")
     ceil_mode = bool(conversion.attribute("ceil_mode", 0)) and conversion.attribute("auto_pad", "NOTSET") == "NOTSET"
     count = len(kernel)
-    pads, sizes = list(window.pads), []
-    for axis in range(count):
+    pads = list(window.pads)
+    for axis in range(count if ceil_mode else 0):
         reach = (kernel[axis] - 1) * window.dilations[axis] + 1
         span = spatial[axis] + window.begin(axis) + window.end(axis) - reach
-        steps = _ceil_steps(span, spatial[axis], window, axis) if ceil_mode else _floor_steps(span, window, axis)
-        if ceil_mode and isinstance(span, int):
+        steps = _ceil_steps(span, spatial[axis], window, axis)
+        if isinstance(span, int):
             pads[count + axis] = max(pads[count + axis], pads[count + axis] + steps * window.strides[axis] - span)
-        sizes.append(steps + 1)
-    return Window(window.kernel, window.strides, window.dilations, tuple(pads)), sizes
-
-
-def _floor_steps(span: Size, window: Window, axis: int) -> Size:
-    stride = window.strides[axis]
-    return span // stride if isinstance(span, int) else tirx.floordiv(span, stride)
+    return Window(window.kernel, window.strides, window.dilations, tuple(pads))
 
 
 def _ceil_steps(span: Size, size: Size, window: Window, axis: int) -> Size:
@@ -125,27 +123,6 @@ def _ceil_steps(span: Size, size: Size, window: Window, axis: int) -> Size:
     return steps - 1 if steps * stride >= size + window.begin(axis) else steps
 
 
-def _pool(
-    conversion: Conversion,
-    x: relax.Expr,
-    window: Window,
-    sizes: list[Size],
-    operators: dict[int, Callable[..., relax.Expr]],
-    combine: Callable[[Any, Any], Any],
-    padding: float,
-) -> relax.Expr:
-    count = len(window.kernel)
-    if count in operators:
-        return operators[count](
-            x, list(window.kernel), list(window.strides), list(window.pads), list(window.dilations)
-        )
-
-    def compute(data: te.Tensor) -> te.Tensor:
-        return _window_reduce(data, window, _sizes_of(data, window), te.max, padding)
-
-    return conversion.call_te(compute, x, name="pool")
-
-
 def _sizes_of(data: te.Tensor, window: Window) -> list[Any]:
     sizes = []
     for axis in range(len(window.kernel)):
@@ -155,9 +132,7 @@ def _sizes_of(data: te.Tensor, window: Window) -> list[Any]:
     return sizes
 
 
-def _window_reduce(
-    data: te.Tensor, window: Window, sizes: Sequence[Any], reduce: Callable[..., Any], padding: float
-) -> te.Tensor:
+def _window_reduce(data: te.Tensor, window: Window, reduce: Callable[..., Any], padding: float) -> te.Tensor:
     """``reduce`` over every window of ``data``; elements outside are ``padding``."""
     count = len(window.kernel)
     padded = topi.nn.pad(
@@ -166,17 +141,13 @@ def _window_reduce(
     taps = [te.reduce_axis((0, size), name=f"k{axis}") for axis, size in enumerate(window.kernel)]
 
     def element(*index: tirx.Var) -> Any:
-        place = [
-            index[2 + axis] * window.strides[axis] + taps[axis] * window.dilations[axis] for axis in range(count)
-        ]
+        place = [index[2 + axis] * window.strides[axis] + taps[axis] * window.dilations[axis] for axis in range(count)]
         return reduce(padded(index[0], index[1], *place), axis=taps)
 
-    return te.compute((*data.shape[:2], *sizes), element, name="pool")
+    return te.compute((*data.shape[:2], *_sizes_of(data, window)), element, name="pool")
 
 
-def _covered(
-    index: Sequence[Any], spatial: Sequence[Any], window: Window, declared: Window, include_pad: bool
-) -> Any:
+def _covered(index: Sequence[Any], spatial: Sequence[Any], window: Window, declared: Window, include_pad: bool) -> Any:
     """Number of elements of a window that count: those of the input, and of its declared padding on request."""
     count: Any = tirx.const(1, "int64")
     for axis, i in enumerate(index):
@@ -190,9 +161,7 @@ def _covered(
     return count
 
 
-def _max_pool_with_indices(
-    conversion: Conversion, x: relax.Expr, window: Window, sizes: list[Size]
-) -> relax.Expr:
+def _max_pool_with_indices(conversion: Conversion, x: relax.Expr, window: Window) -> relax.Expr:
     count = len(window.kernel)
     column_major = bool(conversion.attribute("storage_order", 0))
 
@@ -208,7 +177,9 @@ def _max_pool_with_indices(
             inside = tirx.all(*[tirx.all(p >= 0, p < size) for p, size in zip(place, spatial, strict=True)])
             value = tirx.if_then_else(inside, data(index[0], index[1], *place), tirx.min_value(data.dtype))
             where = _flat(place, spatial, column_major) + (index[0] * data.shape[1] + index[1]) * math.prod(spatial)
-            return _LARGER(( value, tirx.if_then_else(inside, where.astype("int64"), tirx.max_value("int64"))), axis=taps)
+            return _LARGER(
+                (value, tirx.if_then_else(inside, where.astype("int64"), tirx.max_value("int64"))), axis=taps
+            )
 
         return te.compute((*data.shape[:2], *_sizes_of(data, window)), candidates, name="max_pool")
 

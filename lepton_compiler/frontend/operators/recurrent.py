@@ -40,7 +40,7 @@ def recurrent(conversion: Conversion) -> list[relax.Expr]:
     x = conversion.tensor(0)
     if batch_first:
         x = conversion.emit(relax.op.permute_dims(x, [1, 0, 2]))
-    time, batch, _ = shape_of(x)
+    batch = shape_of(x)[1]
     directions, depth = _directions(conversion)
     layout = _layout(conversion.op, depth)
     cell = _cell(conversion, directions, layout)
@@ -155,7 +155,9 @@ def _spread(conversion: Conversion, values: np.ndarray | relax.Expr, layout: _La
     if isinstance(values, np.ndarray):
         gates = np.split(values, len(gaps), axis=1)
         rest = [(0, 0)] * (values.ndim - 2)
-        return np.concatenate([np.pad(g, [(0, 0), (0, gap), *rest]) for g, gap in zip(gates, gaps, strict=True)], axis=1)
+        return np.concatenate(
+            [np.pad(g, [(0, 0), (0, gap), *rest]) for g, gap in zip(gates, gaps, strict=True)], axis=1
+        )
     shape = shape_of(values)
     parts = []
     for gate, gap in enumerate(gaps):

@@ -82,7 +82,11 @@ def recurrent_outputs(
 
     return list(
         te.extern(
-            shapes, [gates, weights, hidden, state, *optional], body, name=cell.kind.lower(), dtype=[dtype] * len(shapes)
+            shapes,
+            [gates, weights, hidden, state, *optional],
+            body,
+            name=cell.kind.lower(),
+            dtype=[dtype] * len(shapes),
         )
     )
 
@@ -113,12 +117,11 @@ class _Emitter:
             steps = self.time
             if self.lengths is not None:
                 steps = tirx.Cast("int64", self.lengths[example])
-            with T.serial(0, self.time) as step:
-                with T.If(step < steps):
-                    with T.Then():
-                        self._step(direction, example, pair, self._place(direction, step, steps))
-                    with T.Else(), T.serial(0, self.cell.hidden) as i:
-                        self.all_hidden[self._output_start(step, pair) + i] = tirx.const(0, self.dtype)
+            with T.serial(0, self.time) as step, T.If(step < steps):
+                with T.Then():
+                    self._step(direction, example, pair, self._place(direction, step, steps))
+                with T.Else(), T.serial(0, self.cell.hidden) as i:
+                    self.all_hidden[self._output_start(step, pair) + i] = tirx.const(0, self.dtype)
         return builder.get()
 
     def _place(self, direction: Any, step: Any, steps: Any) -> Any:

@@ -84,9 +84,13 @@ def reduce(conversion: Conversion) -> relax.Expr:
 
 
 def _extreme(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
-    """Maximum or minimum of floats; TVM's starts from the largest finite number, which is wrong where all are infinite."""
-    choose, start = (tirx.max, "-inf") if conversion.op == "ReduceMax" else (tirx.min, "inf")
-    reducer = te.comm_reducer(choose, lambda dtype: tirx.const(float(start), dtype), name=conversion.op.lower())
+    """Maximum or minimum of floats; TVM's start from the largest finite number, wrong where all are infinite."""
+    largest = conversion.op == "ReduceMax"
+    reducer = te.comm_reducer(
+        lambda a, b: tirx.max(a, b) if largest else tirx.min(a, b),
+        lambda dtype: tirx.const(float("-inf" if largest else "inf"), dtype),
+        name=conversion.op.lower(),
+    )
 
     def compute(data: te.Tensor) -> te.Tensor:
         taps = {axis: te.reduce_axis((0, data.shape[axis]), f"k{axis}") for axis in axes}
@@ -147,6 +151,10 @@ def arg_extreme(conversion: Conversion) -> relax.Expr:
         return operator(x, axis, keepdims)
     size = shape_of(x)[axis]
     mirrored = operator(relax.op.flip(x, axis), axis, keepdims)
-    return conversion.call_te(
-        lambda index, last: topi.subtract(last - 1, index), conversion.emit(mirrored), size, name="mirror_index"
-    ) if not isinstance(size, int) else relax.op.subtract(relax.const(size - 1, "int64"), mirrored)
+    return (
+        conversion.call_te(
+            lambda index, last: topi.subtract(last - 1, index), conversion.emit(mirrored), size, name="mirror_index"
+        )
+        if not isinstance(size, int)
+        else relax.op.subtract(relax.const(size - 1, "int64"), mirrored)
+    )

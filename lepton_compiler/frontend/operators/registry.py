@@ -41,7 +41,7 @@ def run_time_converter(*names: str, inputs: Sequence[int], domain: str = "") -> 
     """Registers a converter for nodes that are given one of ``inputs`` only when the model runs.
 
     These are the inputs whose values ordinary converters want to know: target shapes, axes, numbers of results. Such a
-    converter may rely on the output shapes that the model declares. Registering an operator twice raises ``ValueError``.
+    converter may rely on the output shapes that the model declares. Registering one twice raises ``ValueError``.
     """
 
     def register(function: Converter) -> Converter:

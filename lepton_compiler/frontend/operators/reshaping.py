@@ -7,7 +7,16 @@ import math
 import numpy as np
 from tvm import relax, te, tirx
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, Value, dtype_of, rank_of, shape_of, tensor_constant
+from lepton_compiler.frontend.conversion import (
+    Conversion,
+    ConversionError,
+    Size,
+    Value,
+    dtype_of,
+    rank_of,
+    shape_of,
+    tensor_constant,
+)
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.shape_values import same_size, simplify
 

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of, tensor_constant
+from lepton_compiler.frontend.conversion import (
+    Conversion,
+    ConversionError,
+    Size,
+    dtype_of,
+    rank_of,
+    shape_of,
+    tensor_constant,
+)
 from lepton_compiler.frontend.operators.interpolation import AxisTable, ResizeMode, axis_table
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.shape_values import Ratio, ShapeValue, same_size, simplify
@@ -47,7 +55,9 @@ def resize_10(conversion: Conversion) -> relax.Expr:
 def _resize_asymmetric(conversion: Conversion, scales: np.ndarray) -> relax.Expr:
     mode = ResizeMode(conversion.attribute("mode", "nearest"), "asymmetric", "floor")
     x = conversion.tensor(0)
-    axes = [_scaled(axis, size, float(scale)) for axis, (size, scale) in enumerate(zip(shape_of(x), scales, strict=True))]
+    axes = [
+        _scaled(axis, size, float(scale)) for axis, (size, scale) in enumerate(zip(shape_of(x), scales, strict=True))
+    ]
     return _resize(conversion, x, mode, axes, 0.0)
 
 
@@ -114,7 +124,9 @@ def _resize(
     conversion: Conversion, x: relax.Expr, mode: ResizeMode, axes: Sequence[_Axis], extrapolation: float
 ) -> relax.Expr:
     crops = mode.coordinates == "tf_crop_and_resize"
-    changed = [axis for axis in axes if crops or not same_size(axis.size, axis.resized) or axis.scale not in (None, 1.0)]
+    changed = [
+        axis for axis in axes if crops or not same_size(axis.size, axis.resized) or axis.scale not in (None, 1.0)
+    ]
     if not changed:
         return x
     if mode.mode == "nearest" and not crops:

@@ -35,9 +35,7 @@ def slice_tensor(conversion: Conversion) -> relax.Expr:
     return _gathered_slice(conversion, x, begin, sizes, stride)
 
 
-def _slice_arguments(
-    conversion: Conversion, rank: int
-) -> tuple[list[Size], list[Size], list[int], list[int]]:
+def _slice_arguments(conversion: Conversion, rank: int) -> tuple[list[Size], list[Size], list[int], list[int]]:
     if conversion.opset < 10:
         starts, ends = conversion.attribute("starts"), conversion.attribute("ends")
         axes = conversion.attribute("axes", list(range(len(starts))))

@@ -1,0 +1,15 @@
+"""The support page says what the expectations and the converter table say."""
+
+from __future__ import annotations
+
+import pytest
+from support_page import PAGE, with_fresh_table
+
+
+def test_support_page_is_fresh(pytestconfig: pytest.Config) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    fresh = with_fresh_table(text)
+    if pytestconfig.getoption("update_docs"):
+        PAGE.write_text(fresh, encoding="utf-8")
+        text = fresh
+    assert text == fresh, "docs/onnx_support.md is stale: pytest tests/onnx_backend --update-docs"
