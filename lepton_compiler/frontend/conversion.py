@@ -20,6 +20,7 @@ import tvm
 from tvm import relax, te, tirx, topi
 
 from lepton_compiler.frontend.shape_values import ShapeValue, materialize, same_size, simplify
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 Value: TypeAlias = "np.ndarray | ShapeValue | relax.Expr | list[Value]"
 """A list is an ONNX sequence whose length is known while importing."""
@@ -212,7 +213,7 @@ class Conversion:
         """A call that fills a tensor with one value; ``relax.op.full`` with an element type can't be lowered."""
 
         def compute(sizes: Sequence[tirx.Expr]) -> te.Tensor:
-            return te.compute(sizes, lambda *_: tirx.const(value, dtype), name="fill", tag=topi.tag.INJECTIVE)
+            return te_compute(sizes, lambda *_: tirx.const(value, dtype), name="fill", tag=topi.tag.INJECTIVE)
 
         return self.call_te(compute, list(shape), name="fill")
 

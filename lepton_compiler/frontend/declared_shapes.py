@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 from tvm import relax, tirx
 
-
 # Operators of one data input whose result has its shape.
 _SHAPE_PRESERVING = frozenset(
     {"Abs", "Cast", "CastLike", "Ceil", "Clip", "Erf", "Exp", "Floor", "Identity", "Log", "Neg", "Reciprocal", "Relu",

@@ -13,6 +13,8 @@ import numpy as np
 import tvm
 from tvm import relax, te, tirx
 
+from lepton_compiler.frontend.tensor_expressions import te_compute
+
 MAX_ELEMENTS = 4096
 """Larger integer tensors are data, not shapes."""
 
@@ -120,7 +122,7 @@ def materialize(builder: relax.BlockBuilder, value: ShapeValue) -> relax.Expr:
                 result = tirx.Select(position == i, elements[i], result)
             return result
 
-        return te.compute(shape, element_at, name="shape_value")
+        return te_compute(shape, element_at, name="shape_value")
 
     return builder.call_te(compute, *elements, primfunc_name_hint="shape_value")
 

@@ -32,6 +32,8 @@ def schedule_stage(sch: Schedule, info: BlockInfo, spec: TargetSpec) -> str:
     """Schedules one block; returns what was done, for the manifest."""
     if info.is_opaque:
         return "as written"
+    if any(axis.extent == 0 for axis in info.axes):
+        return "nothing to do"
     if info.is_reduction:
         return _schedule_reduction(sch, info, spec)
     return schedule_elementwise(sch, info, spec)

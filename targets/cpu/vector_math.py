@@ -8,8 +8,8 @@
 Overflow gives infinity, underflow a subnormal number and then 0, and NaN stays NaN. Only float32 is replaced.
 
 Sources: exp: reduction after Cody and Waite, "Software Manual for the Elementary Functions", 1980, polynomial of
-Cephes' expf (S. Moshier). tanh: the rational minimax approximation of Eigen's generic packet math. erf: minimax polynomials
-by N. Juffa.
+Cephes' expf (S. Moshier). tanh: the rational minimax approximation of Eigen's generic packet math. erf: minimax
+polynomials by N. Juffa.
 """
 
 from __future__ import annotations

@@ -87,3 +87,12 @@ def test_pools(shape, kind):
         expected = np.where(inside, windows, 0).sum((-1, -2), dtype=np.float64) / inside.sum((-1, -2))
     assert "T.vectorized" in compiled.text
     assert_close(compiled(data), expected)
+
+
+def test_a_reduction_over_other_rows_of_an_earlier_stage_is_left_to_the_generic_schedule():
+    """As many input as output channels: rows of equal number, yet each sums over several rows of the copy before."""
+    data, weight = random(1, 136, 28, 28), random(136, 34, 1, 1)
+    compiled = compile_operator(lambda emit, x, w: relax.op.nn.conv2d(x, w, groups=4), data.shape, weight.shape)
+    assert compiled.kernel.anchor == "generic"
+    grouped = data.reshape(4, 34, 784), weight.reshape(4, 34, 34)
+    assert_close(compiled(data, weight), np.einsum("gip,goi->gop", *grouped).reshape(1, 136, 28, 28))

@@ -7,6 +7,7 @@ from tvm import relax, te, tirx, topi
 
 from lepton_compiler.frontend.conversion import Conversion, dtype_of
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("BitCast")
@@ -19,7 +20,7 @@ def bit_cast(conversion: Conversion) -> relax.Expr:
         return relax.op.astype(x, str(to))
 
     def compute(data: te.Tensor) -> te.Tensor:
-        return te.compute(
+        return te_compute(
             data.shape, lambda *i: tirx.reinterpret(str(to), data(*i)), name="bit_cast", tag=topi.tag.ELEMWISE
         )
 

@@ -12,6 +12,7 @@ from tvm import relax, tirx, topi
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _UNARY: dict[str, Callable[[relax.Expr], relax.Expr]] = {
     "Abs": relax.op.abs,
@@ -128,7 +129,7 @@ def _broadcast(function: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
     """A TVM scalar function over two tensors that broadcast."""
     shape = topi.add(x, y).shape
     left, right = topi.broadcast_to(x, shape), topi.broadcast_to(y, shape)
-    return topi.te.compute(shape, lambda *i: function(left(*i), right(*i)), name="elementwise")
+    return te_compute(shape, lambda *i: function(left(*i), right(*i)), name="elementwise")
 
 
 @converter("Pow")

@@ -14,6 +14,7 @@ from tvm import relax, te, tirx
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter, run_time_converter
 from lepton_compiler.frontend.operators.run_time_axes import chosen_by_axes
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _LONGEST = 4096
 
@@ -73,7 +74,7 @@ def _transform(conversion: Conversion, axis: int) -> relax.Expr:
                 real_part, imaginary_part = real_part - im * sines(k, n), imaginary_part + im * cosines(k, n)
             return te.sum(real_part if parts == 1 else tirx.Select(i[-1] == 0, real_part, imaginary_part), axis=n)
 
-        return te.compute(shape, element, name="dft")
+        return te_compute(shape, element, name="dft")
 
     return conversion.call_te(compute, x, real, imaginary, name="dft")
 

@@ -16,6 +16,7 @@ from lepton_compiler.frontend.conversion import (
     tensor_constant,
 )
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 def _wrapped(conversion: Conversion, index: int, size: Any) -> relax.Expr:
@@ -31,7 +32,7 @@ def _wrapped(conversion: Conversion, index: int, size: Any) -> relax.Expr:
         def element(*i: tirx.Var) -> tirx.Expr:
             return tirx.Select(indices(*i) < 0, indices(*i) + tirx.Cast(indices.dtype, extent), indices(*i))
 
-        return te.compute(indices.shape, element, name="wrap_indices", tag=topi.tag.ELEMWISE)
+        return te_compute(indices.shape, element, name="wrap_indices", tag=topi.tag.ELEMWISE)
 
     return conversion.emit_te(compute, tensor, tirx.IntImm("int64", size) if isinstance(size, int) else size)
 
@@ -57,7 +58,7 @@ def gather(conversion: Conversion) -> relax.Expr:
             return data(*i[:axis], place, *i[axis + count :])
 
         shape = [*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]]
-        return te.compute(shape, element, name="gather", tag=topi.tag.INJECTIVE)
+        return te_compute(shape, element, name="gather", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, conversion.tensor(1), name="gather")
 
@@ -78,7 +79,7 @@ def gather_elements(conversion: Conversion) -> relax.Expr:
         def element(*i: tirx.Var) -> tirx.Expr:
             return data(*i[:axis], _inside(indices(*i), data.shape[axis]), *i[axis + 1 :])
 
-        return te.compute(indices.shape, element, name="gather_elements", tag=topi.tag.INJECTIVE)
+        return te_compute(indices.shape, element, name="gather_elements", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, conversion.tensor(1), name="gather_elements")
 
@@ -101,7 +102,7 @@ def gather_nd(conversion: Conversion) -> relax.Expr:
             return data(*i[:batch], *place, *rest)
 
         shape = (*outer, *data.shape[batch + depth :])
-        return te.compute(shape, element, name="gather_nd", tag=topi.tag.INJECTIVE)
+        return te_compute(shape, element, name="gather_nd", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, indices, name="gather_nd")
 
@@ -142,7 +143,7 @@ def _wrapped_vectors(conversion: Conversion, sizes: Sequence[Any]) -> relax.Expr
                 size = tirx.Select(i[-1] == k, extents[k], size)
             return _nonnegative(indices(*i), size).astype(indices.dtype)
 
-        return te.compute(indices.shape, element, name="wrap_indices")
+        return te_compute(indices.shape, element, name="wrap_indices")
 
     return conversion.emit_te(compute, conversion.tensor(1), [tirx.convert(size) for size in sizes])
 
@@ -167,7 +168,7 @@ def one_hot(conversion: Conversion) -> relax.Expr:
             hit = tirx.any(wanted == i[axis], wanted + size == i[axis])
             return tirx.Select(hit, choice(1), choice(0))
 
-        return te.compute(shape, element, name="one_hot")
+        return te_compute(shape, element, name="one_hot")
 
     size = tirx.IntImm("int64", depth) if isinstance(depth, int) else depth
     return conversion.call_te(compute, indices, values, size, name="one_hot")
@@ -186,6 +187,6 @@ def reverse_sequence(conversion: Conversion) -> relax.Expr:
             place[time] = tirx.Select(i[time] < count, count - 1 - i[time], i[time])
             return data(*place)
 
-        return te.compute(data.shape, element, name="reverse_sequence")
+        return te_compute(data.shape, element, name="reverse_sequence")
 
     return conversion.call_te(compute, x, lengths, name="reverse_sequence")

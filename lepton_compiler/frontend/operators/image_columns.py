@@ -11,6 +11,7 @@ from tvm import relax, te, tirx, topi
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.convolution import add_channel_bias
 from lepton_compiler.frontend.operators.registry import converter, run_time_converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @run_time_converter("Col2Im", inputs=(1,))
@@ -52,7 +53,7 @@ def _col2im(conversion: Conversion, image: list[int]) -> relax.Expr:
                 tirx.if_then_else(tirx.all(*inside), data(n, row, column), tirx.const(0, data.dtype)), axis=taps
             )
 
-        return te.compute((batch, channels, *image), element, name="col2im")
+        return te_compute((batch, channels, *image), element, name="col2im")
 
     return conversion.call_te(compute, columns, name="col2im")
 
@@ -123,7 +124,7 @@ def _affine_grid(conversion: Conversion, sizes: list[int]) -> relax.Expr:
                 result = result + matrix(n, row, column) * coordinate(index, size)
             return result
 
-        return te.compute((matrix.shape[0], *sizes, axes), element, name="affine_grid")
+        return te_compute((matrix.shape[0], *sizes, axes), element, name="affine_grid")
 
     return conversion.call_te(compute, theta, name="affine_grid")
 
@@ -150,7 +151,7 @@ def deform_conv(conversion: Conversion) -> relax.Expr:
             return te.sum(columns(n, channel, kh, kw, y, z) * kernel(o, c, kh, kw), axis=[c, kh, kw])
 
         shape = (data.shape[0], kernel.shape[0], moves.shape[2], moves.shape[3])
-        return te.compute(shape, element, name="deform_conv")
+        return te_compute(shape, element, name="deform_conv")
 
     result = conversion.call_te(compute, x, weight, offset, *mask, name="deform_conv")
     return add_channel_bias(conversion, result, 3)
@@ -179,7 +180,7 @@ def _deformed_taps(
         return value * masks[0](n, number, y, x) if masks else value
 
     shape = (batch, channels, kernel_h, kernel_w, moves.shape[2], moves.shape[3])
-    return te.compute(shape, tap, name="deformed_taps", tag=topi.tag.INJECTIVE)
+    return te_compute(shape, tap, name="deformed_taps", tag=topi.tag.INJECTIVE)
 
 
 def _bilinear(data: te.Tensor, n: tirx.Var, c: tirx.Var, row: tirx.Expr, column: tirx.Expr) -> tirx.Expr:
@@ -220,6 +221,6 @@ def tensor_scatter(conversion: Conversion) -> relax.Expr:
             written = tirx.all(distance >= 0, distance < count)
             return tirx.if_then_else(written, new(*i[:axis], distance, *i[axis + 1 :]), old(*i))
 
-        return te.compute(old.shape, element, name="tensor_scatter", tag=topi.tag.INJECTIVE)
+        return te_compute(old.shape, element, name="tensor_scatter", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, cache, update, starts, name="tensor_scatter")

@@ -8,6 +8,7 @@ from tvm import relax, te, tirx
 from lepton_compiler.frontend.conversion import Conversion, Size, dtype_of, rank_of, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("LayerNormalization")
@@ -135,7 +136,7 @@ def local_response_normalization(conversion: Conversion) -> relax.Expr:
             value = data(n, channel, *place)
             return te.sum(tirx.if_then_else(inside, value * value, tirx.const(0, data.dtype)), axis=tap)
 
-        return te.compute(data.shape, square, name="square_sum")
+        return te_compute(data.shape, square, name="square_sum")
 
     total = conversion.emit_te(compute, x, name="lrn_square_sum")
     base = relax.op.add(relax.op.multiply(total, scalar(alpha / size, x)), scalar(bias, x))

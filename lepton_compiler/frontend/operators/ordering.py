@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _MOST_MERGES = 31
 
@@ -32,13 +33,13 @@ def top_k(conversion: Conversion) -> list[relax.Expr]:
     shape = [k if number == axis else size for number, size in enumerate(shape_of(x))]
 
     def first_indices(indices: te.Tensor) -> te.Tensor:
-        return te.compute(shape, lambda *i: indices(*i), name="top_indices", tag=topi.tag.INJECTIVE)
+        return te_compute(shape, lambda *i: indices(*i), name="top_indices", tag=topi.tag.INJECTIVE)
 
     def first_values(data: te.Tensor, indices: te.Tensor) -> te.Tensor:
         def element(*i: tirx.Var) -> tirx.Expr:
             return data(*i[:axis], indices(*i), *i[axis + 1 :])
 
-        return te.compute(shape, element, name="top_values", tag=topi.tag.INJECTIVE)
+        return te_compute(shape, element, name="top_values", tag=topi.tag.INJECTIVE)
 
     indices = conversion.emit_te(first_indices, order, name="top_indices")
     return [conversion.call_te(first_values, x, indices, name="top_values"), indices]

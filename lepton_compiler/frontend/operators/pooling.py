@@ -12,6 +12,7 @@ from lepton_compiler.frontend.conversion import Conversion, ConversionError, Siz
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.windows import Window, read_window
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _MAX_POOL = {2: relax.op.nn.max_pool2d, 3: relax.op.nn.max_pool3d}
 _AVERAGE_POOL = {2: relax.op.nn.avg_pool2d, 3: relax.op.nn.avg_pool3d}
@@ -70,7 +71,7 @@ def average_pool(conversion: Conversion) -> relax.Expr:
 
     def compute(data: te.Tensor) -> te.Tensor:
         total = _window_reduce(data, window, te.sum, 0.0)
-        return te.compute(
+        return te_compute(
             total.shape,
             lambda *i: total(*i) / _covered(i[2:], data.shape[2:], window, declared, include_pad).astype(total.dtype),
             name="average_pool",
@@ -144,7 +145,7 @@ def _window_reduce(data: te.Tensor, window: Window, reduce: Callable[..., Any], 
         place = [index[2 + axis] * window.strides[axis] + taps[axis] * window.dilations[axis] for axis in range(count)]
         return reduce(padded(index[0], index[1], *place), axis=taps)
 
-    return te.compute((*data.shape[:2], *_sizes_of(data, window)), element, name="pool")
+    return te_compute((*data.shape[:2], *_sizes_of(data, window)), element, name="pool")
 
 
 def _covered(index: Sequence[Any], spatial: Sequence[Any], window: Window, declared: Window, include_pad: bool) -> Any:

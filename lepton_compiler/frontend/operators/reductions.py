@@ -9,6 +9,7 @@ from tvm import relax, te, tirx, topi
 
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _Reduce = Callable[[relax.Expr, list[int], bool], relax.Expr]
 
@@ -100,7 +101,7 @@ def _extreme(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: b
             place = dict(zip(kept, i, strict=True)) | taps
             return reducer(data(*(place[axis] for axis in range(len(data.shape)))), axis=list(taps.values()))
 
-        return te.compute([1 if axis in axes else data.shape[axis] for axis in kept], element, name="extreme")
+        return te_compute([1 if axis in axes else data.shape[axis] for axis in kept], element, name="extreme")
 
     return conversion.call_te(compute, x, name=conversion.op.lower())
 

@@ -19,6 +19,7 @@ from lepton_compiler.frontend.conversion import (
 )
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.shape_values import same_size, simplify
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("Identity")
@@ -168,7 +169,7 @@ def tile(conversion: Conversion) -> relax.Expr:
     shape = [simplify(size * count) for size, count in zip(shape_of(x), repeats, strict=True)]
 
     def compute(data: te.Tensor, sizes: list[Size]) -> te.Tensor:
-        return te.compute(
+        return te_compute(
             sizes,
             lambda *i: data(*(tirx.floormod(axis, size) for axis, size in zip(i, data.shape, strict=True))),
             name="tile",
@@ -195,7 +196,7 @@ def value_range(conversion: Conversion) -> relax.Expr:
     length = simplify(tirx.max(tirx.floordiv(span + (abs(delta) - 1), abs(delta)), 0))
 
     def compute(first: tirx.Expr, count: tirx.Expr) -> te.Tensor:
-        return te.compute((count,), lambda i: (first + i * delta).astype(dtype), name="range")
+        return te_compute((count,), lambda i: (first + i * delta).astype(dtype), name="range")
 
     return conversion.call_te(compute, tirx.convert(start) if isinstance(start, int) else start, length, name="range")
 
@@ -208,7 +209,7 @@ def eye_like(conversion: Conversion) -> relax.Expr:
     dtype = conversion.target_dtype("dtype") if "dtype" in conversion.attributes else dtype_of(x)
 
     def compute(data: te.Tensor) -> te.Tensor:
-        return te.compute(data.shape, lambda i, j: (j - i == offset).astype(dtype), name="eye")
+        return te_compute(data.shape, lambda i, j: (j - i == offset).astype(dtype), name="eye")
 
     return conversion.call_te(compute, x, name="eye")
 
@@ -228,7 +229,7 @@ def triangle(conversion: Conversion) -> relax.Expr:
             kept = distance >= 0 if upper else distance <= 0
             return tirx.Select(kept, data(*i), tirx.const(0, data.dtype))
 
-        return te.compute(data.shape, element, name="triangle")
+        return te_compute(data.shape, element, name="triangle")
 
     return conversion.call_te(compute, x, offset, name="triangle")
 

@@ -22,6 +22,7 @@ from lepton_compiler.frontend.conversion import (
 from lepton_compiler.frontend.operators.interpolation import AxisTable, ResizeMode, axis_table
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.shape_values import Ratio, ShapeValue, same_size, simplify
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 # A size to try whether a rule that was found for numbers holds for a symbolic size too.
 _SAMPLE_SIZE = 24
@@ -164,7 +165,7 @@ def _nearest(conversion: Conversion, x: relax.Expr, mode: ResizeMode, axes: Sequ
                 place[axis] = tirx.floordiv(index[axis], rule) if isinstance(rule, int) else next(unused)(index[axis])
             return data(*place)
 
-        return te.compute(sizes, element, name="resize_nearest", tag=topi.tag.INJECTIVE)
+        return te_compute(sizes, element, name="resize_nearest", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, shape, *tables, name="resize_nearest")
 
@@ -202,7 +203,7 @@ def _interpolate(conversion: Conversion, x: relax.Expr, axis: int, table: AxisTa
             ]
             return sum(terms[1:], terms[0])
 
-        return te.compute(shape, element, name="resize")
+        return te_compute(shape, element, name="resize")
 
     indices = tensor_constant(table.indices.astype(np.int32))
     return conversion.call_te(compute, x, indices, tensor_constant(table.weights.astype(dtype)), name="resize")
@@ -218,6 +219,6 @@ def _extrapolate(
             hit = tirx.any(*[flag(i[axis]) for (axis, _), flag in zip(outside, flags, strict=True)])
             return tirx.Select(hit, tirx.const(value, data.dtype), data(*i))
 
-        return te.compute(data.shape, element, name="extrapolate", tag=topi.tag.INJECTIVE)
+        return te_compute(data.shape, element, name="extrapolate", tag=topi.tag.INJECTIVE)
 
     return conversion.emit_te(compute, x, *masks, name="extrapolate")

@@ -15,6 +15,7 @@ from tvm import relax, te, tirx, topi
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
 from lepton_compiler.frontend.operators.run_time_shapes import as_index, convert_known
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _LARGEST_CHOICE = 8
 
@@ -72,7 +73,7 @@ def chosen_by_axes(
                 value = tirx.Select(named == tirx.const(mask, "int64"), tensor(*i), value)
             return value
 
-        return te.compute(tensors[0].shape, element, name="chosen_axes", tag=topi.tag.INJECTIVE)
+        return te_compute(tensors[0].shape, element, name="chosen_axes", tag=topi.tag.INJECTIVE)
 
     tensors = [conversion.emit(result) for result in results]  # type: ignore[arg-type]
     return conversion.call_te(compute, conversion.tensor(index), *tensors, name="chosen_axes")

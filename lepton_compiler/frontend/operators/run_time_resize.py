@@ -15,6 +15,7 @@ from tvm import relax, te, tirx, topi
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.interpolation import ResizeMode
 from lepton_compiler.frontend.operators.registry import run_time_converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _REAL = "float64"
 
@@ -172,7 +173,7 @@ def _nearest(
                 place[axis.number] = _clamped(_rounded(mode.nearest, position), axis)
             return data(*place)
 
-        return te.compute(shape, element, name="resize_nearest", tag=topi.tag.INJECTIVE)
+        return te_compute(shape, element, name="resize_nearest", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, *given, name="resize_nearest")
 
@@ -219,8 +220,8 @@ def _interpolated(
         inside = tirx.all(place >= tirx.const(0.0, _REAL), place <= tirx.const(axis.size - 1.0, _REAL))
         return tirx.Select(inside, weight, tirx.const(0.0, _REAL))
 
-    weights = te.compute((axis.resized, taps), raw_weight, name="weights")
-    places = te.compute((axis.resized, taps), lambda i, t: _clamped(neighbour(i, t), axis), name="places")
+    weights = te_compute((axis.resized, taps), raw_weight, name="weights")
+    places = te_compute((axis.resized, taps), lambda i, t: _clamped(neighbour(i, t), axis), name="places")
     dtype = str(data.dtype) if str(data.dtype).startswith("float") else "float32"
 
     def element(*i: tirx.Var) -> tirx.Expr:
@@ -233,7 +234,7 @@ def _interpolated(
         return tirx.Cast(dtype, total / norm)
 
     shape = [*data.shape[: axis.number], axis.resized, *data.shape[axis.number + 1 :]]
-    return te.compute(shape, element, name="resize")
+    return te_compute(shape, element, name="resize")
 
 
 def _linear(distance: tirx.Expr) -> tirx.Expr:
@@ -273,6 +274,6 @@ def _extrapolated(
                 outside += [position < tirx.const(0.0, _REAL), position > tirx.const(axis.size - 1.0, _REAL)]
             return tirx.Select(tirx.any(*outside), tirx.const(value, data.dtype), data(*i))
 
-        return te.compute(data.shape, element, name="extrapolate", tag=topi.tag.INJECTIVE)
+        return te_compute(data.shape, element, name="extrapolate", tag=topi.tag.INJECTIVE)
 
     return conversion.emit_te(compute, x, *given, name="extrapolate")

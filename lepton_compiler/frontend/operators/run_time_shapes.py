@@ -10,6 +10,7 @@ from tvm import relax, te, tirx, topi
 
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import find_converter, run_time_converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @run_time_converter("Reshape", "Squeeze", "Unsqueeze", inputs=(1,))
@@ -38,7 +39,7 @@ def declared_tile(conversion: Conversion) -> relax.Expr:
         def element(*i: tirx.Var) -> tirx.Expr:
             return data(*(tirx.floormod(index, size) for index, size in zip(i, data.shape, strict=True)))
 
-        return te.compute(shape, element, name="tile", tag=topi.tag.INJECTIVE)
+        return te_compute(shape, element, name="tile", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, conversion.tensor(0), name="tile")
 
@@ -58,7 +59,7 @@ def declared_range(conversion: Conversion) -> relax.Expr:
 
     def compute(start: te.Tensor, delta: te.Tensor) -> te.Tensor:
         first, step = (tensor(*(0,) * len(tensor.shape)) for tensor in (start, delta))
-        return te.compute(shape, lambda i: first + tirx.Cast(start.dtype, i) * step, name="range")
+        return te_compute(shape, lambda i: first + tirx.Cast(start.dtype, i) * step, name="range")
 
     return conversion.call_te(compute, conversion.tensor(0), conversion.tensor(2), name="range")
 
@@ -91,7 +92,7 @@ def declared_center_crop_pad(conversion: Conversion) -> relax.Expr:
             inside = [tirx.all(p >= 0, p < size) for p, size in zip(place, data.shape, strict=True)]
             return tirx.if_then_else(tirx.all(*inside), data(*place), tirx.const(0, data.dtype))
 
-        return te.compute(shape, element, name="center_crop_pad", tag=topi.tag.INJECTIVE)
+        return te_compute(shape, element, name="center_crop_pad", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, name="center_crop_pad")
 
@@ -118,7 +119,7 @@ def declared_one_hot(conversion: Conversion) -> relax.Expr:
             wanted = tirx.Select(negative, wanted + shape[axis], wanted)
             return tirx.Select(wanted == as_index(i[axis]), values(1), values(0))
 
-        return te.compute(shape, element, name="one_hot", tag=topi.tag.INJECTIVE)
+        return te_compute(shape, element, name="one_hot", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, indices, conversion.tensor(2), name="one_hot")
 
@@ -128,6 +129,12 @@ def declared_top_k(conversion: Conversion) -> list[relax.Expr]:
     """As many of the largest or smallest elements as are declared."""
     count = conversion.declared_shape()[conversion.attribute("axis", -1)]
     return convert_known(conversion, {1: np.array([count], np.int64)})
+
+
+@run_time_converter("MaxUnpool", inputs=(2,))
+def declared_max_unpool(conversion: Conversion) -> list[relax.Expr]:
+    """Maxima back in their places, in a tensor of the declared shape."""
+    return convert_known(conversion, {2: np.array(conversion.declared_shape(), np.int64)})
 
 
 def convert_known(conversion: Conversion, inputs: dict[int, np.ndarray]) -> list[relax.Expr]:

@@ -12,6 +12,7 @@ from tvm import relax, te, tirx, topi
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
 from lepton_compiler.frontend.operators.run_time_shapes import as_index, scalar_at
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @run_time_converter("Slice", inputs=(1, 2, 3, 4))
@@ -28,7 +29,7 @@ def run_time_slice(conversion: Conversion) -> relax.Expr:
         def element(*i: tirx.Var) -> tirx.Expr:
             return data(*_sliced_place(i, data.shape, starts, axes, steps))
 
-        return te.compute(shape, element, name="slice", tag=topi.tag.INJECTIVE)
+        return te_compute(shape, element, name="slice", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, conversion.tensor(0), conversion.tensor(1), *given, name="slice")
 
@@ -83,7 +84,7 @@ def run_time_pad(conversion: Conversion) -> relax.Expr:
             outside = scalar_at(value) if value is not None else tirx.const(0, data.dtype)
             return tirx.if_then_else(inside, data(*place), outside)
 
-        return te.compute(shape, element, name=f"pad_{mode}", tag=topi.tag.INJECTIVE)
+        return te_compute(shape, element, name=f"pad_{mode}", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, conversion.tensor(0), conversion.tensor(1), *given, name=f"pad_{mode}")
 
@@ -123,6 +124,6 @@ def run_time_trilu(conversion: Conversion) -> relax.Expr:
             distance = tirx.Cast("int64", i[-1]) - tirx.Cast("int64", i[-2])
             return tirx.Select(distance >= shift if upper else distance <= shift, data(*i), zero)
 
-        return te.compute(data.shape, element, name="trilu", tag=topi.tag.INJECTIVE)
+        return te_compute(data.shape, element, name="trilu", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, conversion.tensor(1), name="trilu")

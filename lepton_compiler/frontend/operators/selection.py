@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @run_time_converter("NonZero", inputs=(0,))
@@ -34,7 +35,7 @@ def nonzero(conversion: Conversion) -> relax.Expr:
                 result = tirx.Select(axis == i, index, result)
             return result
 
-        return te.compute((rank, count), element, name="nonzero")
+        return te_compute((rank, count), element, name="nonzero")
 
     return conversion.call_te(compute, positions, name="nonzero")
 
@@ -52,7 +53,7 @@ def compress(conversion: Conversion) -> relax.Expr:
     places = _positions(conversion, condition, shape[axis])
 
     def gather(data: te.Tensor, chosen: te.Tensor) -> te.Tensor:
-        return te.compute(
+        return te_compute(
             shape,
             lambda *i: data(*i[:axis], chosen(i[axis]), *i[axis + 1 :]),
             name="compress",

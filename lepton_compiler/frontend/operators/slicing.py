@@ -11,6 +11,7 @@ from tvm import relax, te, tirx, topi
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.shape_values import simplify
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("Slice")
@@ -79,7 +80,7 @@ def _gathered_slice(
     conversion: Conversion, x: relax.Expr, begin: Sequence[Size], sizes: Sequence[Size], stride: Sequence[int]
 ) -> relax.Expr:
     def compute(data: te.Tensor, first: list[Any], shape: list[Any]) -> te.Tensor:
-        return te.compute(
+        return te_compute(
             shape,
             lambda *i: data(*(b + axis * step for b, axis, step in zip(first, i, stride, strict=True))),
             name="slice",
@@ -157,7 +158,7 @@ def pad(conversion: Conversion) -> relax.Expr:
             axes = zip(i, first, data.shape, strict=True)
             return data(*(_source(mode, axis - begin, size) for axis, begin, size in axes))
 
-        return te.compute(sizes, element, name=f"pad_{mode}")
+        return te_compute(sizes, element, name=f"pad_{mode}")
 
     return conversion.call_te(compute, x, before, shape, name=f"pad_{mode}")
 
@@ -210,6 +211,6 @@ def _constant_pad(
             outside = fill(*(0,) * len(fill.shape))
             return tirx.if_then_else(tirx.all(*inside), data(*place), outside) if place else data()
 
-        return te.compute(extent, element, name="pad", tag=topi.tag.INJECTIVE)
+        return te_compute(extent, element, name="pad", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, filler, before, shape, name="pad")

@@ -9,6 +9,7 @@ from tvm import relax, te, tirx
 
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _Function = Callable[[Conversion, relax.Expr, int], relax.Expr]
 
@@ -37,7 +38,7 @@ def _hardmax(conversion: Conversion, x: relax.Expr, axis: int) -> relax.Expr:
             kept = (*i[:axis], 0, *i[axis + 1 :])
             return (index(*kept) == i[axis].astype("int64")).astype(data.dtype)
 
-        return te.compute(data.shape, element, name="hardmax")
+        return te_compute(data.shape, element, name="hardmax")
 
     return conversion.call_te(compute, x, largest, name="hardmax")
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 
 import onnx
-from tvm import relax, te, tirx
+from tvm import relax, tirx
 
 from lepton_compiler.frontend.conversion import Conversion
 from lepton_compiler.frontend.operators.registry import run_time_converter
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _COEFFICIENTS = {
     "HannWindow": (0.5, 0.5, 0.0),
@@ -36,4 +37,4 @@ def window_function(conversion: Conversion) -> relax.Expr:
         value = tirx.const(a0, "float64") - tirx.const(a1, "float64") * first + tirx.const(a2, "float64") * second
         return tirx.Cast(to, value)
 
-    return conversion.call_te(lambda: te.compute((length,), element, name="window"), name=conversion.op.lower())
+    return conversion.call_te(lambda: te_compute((length,), element, name="window"), name=conversion.op.lower())
