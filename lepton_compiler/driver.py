@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,9 +74,9 @@ def resolve_target(name: str) -> TargetSpec:
 
 
 def compile_model(
-    model: Path,
-    output: Path,
-    options: CompileOptions,
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    options: CompileOptions | None = None,
     *,
     force: bool = False,
     instruments: Sequence[Instrument] = (),
@@ -86,7 +87,7 @@ def compile_model(
     Args:
         model: The ONNX file.
         output: Where the library goes.
-        options: What the user asked for.
+        options: What the user asked for; by default the best code for this machine.
         force: Whether an existing output may be replaced.
         instruments: Watchers of the passes.
         on_step: Told the name of each step as it begins: import, optimize, schedule, generate, link.
@@ -94,10 +95,12 @@ def compile_model(
     Raises:
         LeptonError: The model, an option or the output is not usable; nothing is written then.
     """
+    model, output = Path(model), Path(output)
+    options = options or CompileOptions()
     clock = _StepClock(on_step)
     check_output(output, force)
     target = resolve_target(options.target)
-    plans = build_pipeline(options, target)
+    plans = build_pipeline(options)
     clock.begin("import")
     program = import_model(model, options, target)
     clock.begin("optimize")
@@ -112,5 +115,5 @@ def compile_model(
 def optimize_model(model: Path, options: CompileOptions, instruments: Sequence[Instrument] = ()) -> Program:
     """Imports a model and takes it through every pass, without building an artifact."""
     target = resolve_target(options.target)
-    plans = build_pipeline(options, target)
+    plans = build_pipeline(options)
     return run_stages(import_model(model, options, target), plans, instruments)

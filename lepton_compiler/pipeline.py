@@ -1,6 +1,7 @@
 """The order of the passes: the first file to read.
 
-A pass is named here once, in the stage that it leads to; its options come from ``CompileOptions`` and the target.
+A pass is named here once, in the stage that it leads to. Its options come from ``CompileOptions``; the target it is
+given when it runs.
 """
 
 from __future__ import annotations
@@ -27,10 +28,9 @@ from lepton_compiler.passes.fusion.fuse_layer_norm import FuseLayerNorm
 from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
 from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
 from lepton_compiler.passes.lowering.schedule_functions import ScheduleFunctions
-from lepton_compiler.targets.spec import TargetSpec
 
 
-def build_pipeline(options: CompileOptions, target: TargetSpec) -> tuple[StagePlan, ...]:
+def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
     """All passes of a compilation, stage by stage, without those that the user disabled.
 
     Raises:

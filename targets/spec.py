@@ -1,7 +1,8 @@
 """TargetSpec: what the compiler knows about a processor, as plain data.
 
-Schedules take vector width, registers and caches from here, the linker its triple, and the runtime's check its CPU
-features. Nothing here imports TVM, so that the command line and the runtime can read it in milliseconds.
+Schedules take vector width, registers and arithmetic rate from here, the linker its triple, and the runtime's check its
+CPU features. Cache sizes are recorded for people; no schedule blocks for caches yet. Nothing here imports TVM, so that
+the command line and the runtime can read it in milliseconds.
 """
 
 from __future__ import annotations

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import click
 
-from lepton_compiler.cli.options import format_option, target_option
+from lepton_compiler.cli.options import format_option
 from lepton_compiler.cli.rendering import progress, show_json, show_table
 from lepton_compiler.core.options import CompileOptions
 
 
 @click.command("passes", short_help="List the compiler passes in order.")
-@target_option
 @format_option
-def command(target: str, output_format: str) -> None:
+def command(output_format: str) -> None:
     """Lists the passes in the order in which they run, and which of them --disable-pass takes.
 
     \b
     Examples:
       lepton passes
-      lepton passes --target arm-cortex-a72 --format json
+      lepton passes --format json
     """
     with progress("load the compiler"):
-        from lepton_compiler.driver import resolve_target
         from lepton_compiler.pipeline import build_pipeline
 
-        plans = build_pipeline(CompileOptions(target), resolve_target(target))
+        plans = build_pipeline(CompileOptions())
     passes = [
         {"name": pass_.name(), "stage": plan.stage.name, "required": pass_.required, "summary": pass_.summary()}
         for plan in plans

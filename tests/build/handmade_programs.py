@@ -65,7 +65,7 @@ def scheduled_program(module: tvm.IRModule, target: TargetSpec | None = None, na
     """Takes an imported module through every pass."""
     target = target or get_target("native")
     program = Program(module, target, ModelSource(name, "0" * 64, 17))
-    return run_stages(program, build_pipeline(CompileOptions(target=target.name), target))
+    return run_stages(program, build_pipeline(CompileOptions(target=target.name)))
 
 
 def unfused_program(module: tvm.IRModule) -> Program:

@@ -15,11 +15,10 @@ def passes_page() -> str:
     """The passes in order, each with what it does and the stage that it leads to."""
     from lepton_compiler.core.options import CompileOptions
     from lepton_compiler.pipeline import build_pipeline
-    from lepton_compiler.targets.registry import get_target
 
     rows = [
         (plan.stage.name, f"`{pass_.name()}`", pass_.summary(), _pass_fields(pass_), "no" if pass_.required else "yes")
-        for plan in build_pipeline(CompileOptions(), get_target("x86-64-v3"))
+        for plan in build_pipeline(CompileOptions())
         for pass_ in plan.passes
     ]
     text = "The passes in the order in which they run, as `lepton_compiler/pipeline.py` lists them.\n"

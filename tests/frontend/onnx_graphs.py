@@ -121,7 +121,8 @@ def run_reference(path: Path, feeds: Mapping[str, np.ndarray]) -> list[np.ndarra
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = {entry.name for entry in session.get_inputs()}
-    return session.run(None, {name: value for name, value in feeds.items() if name in names})
+    outputs = session.run(None, {name: value for name, value in feeds.items() if name in names})
+    return [np.asarray(output) for output in outputs]
 
 
 def check_cases(

@@ -90,7 +90,7 @@ def test_transposed_convolution(tmp_path: Path) -> None:
 def test_pooling(op: str, tmp_path: Path) -> None:
     image = normal(1, 3, 10, 13)
     grid: list[dict[str, object]] = [
-        {"strides": strides, "pads": pads, "ceil_mode": ceil_mode}
+        dict[str, object](strides=strides, pads=pads, ceil_mode=ceil_mode)
         for strides, pads, ceil_mode in itertools.product(([1, 1], [2, 3]), ([0, 0, 0, 0], [1, 0, 1, 1]), (0, 1))
     ]
     grid += [{"auto_pad": "SAME_UPPER", "strides": [2, 2]}, {"auto_pad": "SAME_LOWER", "strides": [2, 2]}]

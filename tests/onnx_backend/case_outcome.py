@@ -69,7 +69,7 @@ def _write(model: onnx.ModelProto, path: Path) -> Path:
 def _compile(path: Path) -> Program:
     options = CompileOptions()
     target = resolve_target(options.target)
-    return run_stages(import_model(path, options, target), build_pipeline(options, target))
+    return run_stages(import_model(path, options, target), build_pipeline(options))
 
 
 def _run(compiled: Model, model: onnx.ModelProto, values: Values) -> Values:

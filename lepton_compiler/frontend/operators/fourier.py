@@ -8,6 +8,8 @@ small matrix multiplication that vectorises.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from tvm import relax, te, tirx
 
@@ -65,7 +67,7 @@ def _transform(conversion: Conversion, axis: int) -> relax.Expr:
         shape = [*data.shape[:axis], results, *data.shape[axis + 1 : -1], parts]
         n = te.reduce_axis((0, taken), "n")
 
-        def element(*i: tirx.Var) -> tirx.Expr:
+        def element(*i: tirx.Var) -> Any:
             k, place = i[axis], (*i[:axis], n, *i[axis + 1 : -1])
             re = data(*place, 0)
             real_part, imaginary_part = re * cosines(k, n), re * sines(k, n)

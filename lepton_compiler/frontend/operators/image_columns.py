@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from tvm import relax, te, tirx, topi
@@ -42,7 +43,7 @@ def _col2im(conversion: Conversion, image: list[int]) -> relax.Expr:
     def compute(data: te.Tensor) -> te.Tensor:
         taps = [te.reduce_axis((0, size), f"tap{i}") for i, size in enumerate(block)]
 
-        def element(n: tirx.Var, c: tirx.Var, *place: tirx.Var) -> tirx.Expr:
+        def element(n: tirx.Var, c: tirx.Var, *place: tirx.Var) -> Any:
             row, column, inside = c, tirx.const(0, "int64"), []
             for i in range(axes):
                 distance = place[i] + pads[i] - taps[i] * dilations[i]
@@ -146,7 +147,7 @@ def deform_conv(conversion: Conversion) -> relax.Expr:
         c, kh, kw = (te.reduce_axis((0, size), name) for size, name in zip(kernel.shape[1:], "cyx", strict=True))
         per_group = kernel.shape[0] // groups
 
-        def element(n: tirx.Var, o: tirx.Var, y: tirx.Var, z: tirx.Var) -> tirx.Expr:
+        def element(n: tirx.Var, o: tirx.Var, y: tirx.Var, z: tirx.Var) -> Any:
             channel = o // per_group * kernel.shape[1] + c
             return te.sum(columns(n, channel, kh, kw, y, z) * kernel(o, c, kh, kw), axis=[c, kh, kw])
 

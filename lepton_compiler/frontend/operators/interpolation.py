@@ -66,18 +66,18 @@ def axis_table(
 def source_positions(coordinates: str, size: int, resized: int, scale: float, roi: tuple[float, float]) -> np.ndarray:
     """Position in the input, as a real number, of each output element."""
     # Single precision, as ONNX's reference and its runtimes compute it: rounding to the nearest depends on it.
-    x, scale = np.arange(resized, dtype=np.float32), np.float32(scale)
+    x, factor = np.arange(resized, dtype=np.float32), np.float32(scale)
     if coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and resized > 1):
-        return (x + 0.5) / scale - 0.5
+        return (x + 0.5) / factor - 0.5
     if coordinates == "pytorch_half_pixel":
         return np.zeros_like(x)
     if coordinates == "half_pixel_symmetric":
-        adjustment = resized / (scale * size)
-        return (size / 2 * (1 - adjustment) + (x + 0.5) / scale - 0.5).astype(np.float32)
+        adjustment = resized / (factor * size)
+        return (size / 2 * (1 - adjustment) + (x + 0.5) / factor - 0.5).astype(np.float32)
     if coordinates == "align_corners":
         return x * np.float32(size - 1) / np.float32(resized - 1) if resized > 1 else np.zeros_like(x)
     if coordinates == "asymmetric":
-        return x / scale
+        return x / factor
     if coordinates == "tf_crop_and_resize":
         start, end = roi
         if resized > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from tvm import relax, te, tirx
 
@@ -130,7 +132,7 @@ def local_response_normalization(conversion: Conversion) -> relax.Expr:
     def compute(data: te.Tensor) -> te.Tensor:
         tap = te.reduce_axis((0, size), name="tap")
 
-        def square(n: tirx.Var, c: tirx.Var, *place: tirx.Var) -> tirx.Expr:
+        def square(n: tirx.Var, c: tirx.Var, *place: tirx.Var) -> Any:
             channel = c + tap - before
             inside = tirx.all(channel >= 0, channel < data.shape[1])
             value = data(n, channel, *place)

@@ -62,7 +62,7 @@ def merge_sort(data: te.Tensor, axis: int, descending: bool) -> list[te.Tensor]:
     rows = math.prod(data.shape[:axis]) * inner
     merges = _merges(size)
 
-    def body(source: tirx.Buffer, order: tirx.Buffer, spare: tirx.Buffer) -> tirx.Stmt:
+    def body(source: tirx.Buffer, order: tirx.Buffer, spare: tirx.Buffer) -> Any:
         elements, indices, merged = (T.buffer_proxy(buffer) for buffer in (source, order, spare))
         with IRBuilder() as builder:
             with T.parallel(0, rows) as row:

@@ -106,7 +106,7 @@ class _Emitter:
         self.hidden_bias = next(rest) if cell.linear_before_reset else None
         self.all_hidden, self.hidden, self.state, self.scratch = (T.buffer_proxy(buffer) for buffer in outputs)
 
-    def function(self) -> tirx.Stmt:
+    def function(self) -> Any:
         """All directions, examples and steps."""
         with IRBuilder() as builder, T.seq_scope(), T.parallel(0, self.directions * self.batch) as pair:
             direction, example = tirx.floordiv(pair, self.batch), tirx.floormod(pair, self.batch)

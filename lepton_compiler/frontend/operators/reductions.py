@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from tvm import relax, te, tirx, topi
@@ -97,7 +98,7 @@ def _extreme(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: b
         taps = {axis: te.reduce_axis((0, data.shape[axis]), f"k{axis}") for axis in axes}
         kept = [axis for axis in range(len(data.shape)) if keepdims or axis not in axes]
 
-        def element(*i: tirx.Var) -> tirx.Expr:
+        def element(*i: tirx.Var) -> Any:
             place = dict(zip(kept, i, strict=True)) | taps
             return reducer(data(*(place[axis] for axis in range(len(data.shape)))), axis=list(taps.values()))
 

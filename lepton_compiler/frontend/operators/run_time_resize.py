@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tvm import relax, te, tirx, topi
 
@@ -102,7 +103,7 @@ def _axes(conversion: Conversion, x: relax.Expr) -> list[_Axis]:
     return [_Axis(number, order, old[number], new[number]) for order, number in enumerate(numbers)]
 
 
-def _scale(axis: _Axis, axes: Sequence[_Axis], tensors: _Arguments, policy: str) -> tirx.Expr:
+def _scale(axis: _Axis, axes: Sequence[_Axis], tensors: _Arguments, policy: str) -> Any:
     if tensors.scales is not None:
         return tirx.Cast(_REAL, tensors.scales(axis.order))
     if policy == "stretch" or tensors.sizes is None:
@@ -189,7 +190,7 @@ def _rounded(rounding: str, position: tirx.Expr) -> tirx.Expr:
     raise ConversionError(f'unknown rounding "{rounding}" of nearest neighbours')
 
 
-def _clamped(index: tirx.Expr, axis: _Axis) -> tirx.Expr:
+def _clamped(index: tirx.Expr, axis: _Axis) -> Any:
     low, high = tirx.const(0, "int64"), tirx.const(axis.size - 1, "int64")
     return tirx.max(tirx.min(tirx.Cast("int64", index), high), low)
 
@@ -224,7 +225,7 @@ def _interpolated(
     places = te_compute((axis.resized, taps), lambda i, t: _clamped(neighbour(i, t), axis), name="places")
     dtype = str(data.dtype) if str(data.dtype).startswith("float") else "float32"
 
-    def element(*i: tirx.Var) -> tirx.Expr:
+    def element(*i: tirx.Var) -> Any:
         index = i[axis.number]
         total, norm = tirx.const(0.0, _REAL), tirx.const(0.0, _REAL)
         for tap in range(taps):

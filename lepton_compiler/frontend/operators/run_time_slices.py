@@ -6,6 +6,7 @@ The model declares the result's shape; where its elements come from is computed 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tvm import relax, te, tirx, topi
 
@@ -89,7 +90,7 @@ def run_time_pad(conversion: Conversion) -> relax.Expr:
     return conversion.call_te(compute, conversion.tensor(0), conversion.tensor(1), *given, name=f"pad_{mode}")
 
 
-def _padding_before(pads: te.Tensor, axes: te.Tensor | None, axis: int, rank: int) -> tirx.Expr:
+def _padding_before(pads: te.Tensor, axes: te.Tensor | None, axis: int, rank: int) -> Any:
     if axes is None:
         return as_index(pads(axis))
     before: tirx.Expr = tirx.const(0, "int64")
@@ -99,7 +100,7 @@ def _padding_before(pads: te.Tensor, axes: te.Tensor | None, axis: int, rank: in
     return before
 
 
-def _mirrored(mode: str, index: tirx.Expr, size: tirx.Expr) -> tirx.Expr:
+def _mirrored(mode: str, index: tirx.Expr, size: tirx.Expr) -> Any:
     """The index inside of an axis that a padded position takes its value from."""
     if mode == "edge":
         return tirx.min(tirx.max(index, tirx.const(0, "int64")), size - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from tvm import relax, te, tirx
@@ -34,7 +35,7 @@ def running_values(data: te.Tensor, axis: int, multiply: bool, exclusive: bool, 
     rows = math.prod(data.shape[:axis]) * inner
     first = tirx.const(int(multiply), data.dtype)
 
-    def body(source: tirx.Buffer, target: tirx.Buffer) -> tirx.Stmt:
+    def body(source: tirx.Buffer, target: tirx.Buffer) -> Any:
         elements, results = T.buffer_proxy(source), T.buffer_proxy(target)
         with IRBuilder() as builder:
             with T.parallel(0, rows) as row, T.serial(0, size) as step:

@@ -72,7 +72,7 @@ def _positions(conversion: Conversion, flags: relax.Expr, count: int) -> relax.E
     def holds(value: tirx.Expr) -> tirx.Expr:
         return value if dtype == "bool" else value != tirx.const(0, dtype)
 
-    def body(source: tirx.Buffer, target: tirx.Buffer, counter: tirx.Buffer) -> tirx.Stmt:
+    def body(source: tirx.Buffer, target: tirx.Buffer, counter: tirx.Buffer) -> Any:
         elements, found, number = (T.buffer_proxy(buffer) for buffer in (source, target, counter))
         with IRBuilder() as builder:
             with T.seq_scope():
@@ -122,7 +122,7 @@ def non_max_suppression(conversion: Conversion) -> relax.Expr:
     limits = [conversion.tensor(i) if conversion.has(i) else None for i in (2, 3, 4)]
     given = [tensor for tensor in limits if tensor is not None]
 
-    def body(*buffers: tirx.Buffer) -> tirx.Stmt:
+    def body(*buffers: tirx.Buffer) -> Any:
         box, score, *rest = (T.buffer_proxy(buffer) for buffer in buffers)
         *extra, chosen, alive, state = rest
         values = iter(extra)
@@ -180,7 +180,7 @@ def _overlaps(box: Any, first: Any, second: Any, threshold: Any, centred: bool) 
     return tirx.all(intersection > zero, area[0] > zero, area[1] > zero, intersection > threshold * union)
 
 
-def _sides(box: Any, place: Any, axis: int, centred: bool) -> tuple[tirx.Expr, tirx.Expr]:
+def _sides(box: Any, place: Any, axis: int, centred: bool) -> Any:
     a, b = box[place + axis], box[place + axis + 2]
     if centred:
         half = b / tirx.const(2.0, "float32")
