@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import platform
+import struct
 from pathlib import Path
 
 from lepton_compiler.targets.arm import specs as arm
 from lepton_compiler.targets.spec import Architecture, TargetSpec
 from lepton_compiler.targets.x86 import specs as x86
+
+# What a 32-bit process finds on a 64-bit kernel; "armv8l" is what such a kernel calls itself to a process that asks for
+# a 32-bit personality (setarch, arm containers).
+_MACHINES_32_BIT = {"aarch64": Architecture.ARMV7, "armv8l": Architecture.ARMV7, "armv7l": Architecture.ARMV7}
+_MACHINES = {**{a.value: a for a in Architecture}, "armv8l": Architecture.ARMV7}
+
+# Advanced SIMD of ARMv8 holds all of VFPv4 in 32-bit state (Arm Architecture Reference Manual for A-profile, G1); the
+# kernel lists the 64-bit names to a 32-bit process without that personality.
+_ARMV7_FEATURES_OF_ASIMD = frozenset({"vfp", "neon", "vfpv3", "vfpv4"})
 
 TARGETS: dict[str, TargetSpec] = {spec.name: spec for spec in (*x86.TARGETS, *arm.TARGETS)}
 
@@ -57,9 +67,14 @@ def missing_features(required: tuple[str, ...], features: frozenset[str] | None 
 
 
 def host_architecture() -> Architecture | None:
-    """Instruction set of this machine, None for one that no target has."""
-    machine = platform.machine()
-    return next((a for a in Architecture if a.value == machine), None)
+    """Instruction set that this process runs on this machine, None for one that no target has."""
+    machines = _MACHINES if _pointer_bits() == 64 else _MACHINES_32_BIT
+    return machines.get(platform.machine())
+
+
+def _pointer_bits() -> int:
+    """Width of this process: an operating system of 32 bits may run on a kernel of 64."""
+    return struct.calcsize("P") * 8
 
 
 def host_cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
@@ -69,5 +84,7 @@ def host_cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
+            features = frozenset(value.split())
+            is_armv8 = "asimd" in features and host_architecture() is Architecture.ARMV7
+            return features | _ARMV7_FEATURES_OF_ASIMD if is_armv8 else features
     return frozenset()

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from lepton_compiler.build.toolchain import (
     runtime_objects,
     write_runtime_headers,
 )
+from lepton_compiler.core.abi import weights_trailer
 from lepton_compiler.core.errors import OutputError
 from lepton_compiler.core.manifest import Manifest
 from lepton_compiler.core.program import Program
@@ -62,6 +64,9 @@ def generate_objects(program: Program, folder: Path, output_name: str, embed_wei
     weights = folder / WEIGHTS_FILE
     constants = write_constants(plan.constants, weights)
     external = output_name if constants.size_bytes > embed_weights_bytes else None
+    if external is not None:
+        with weights.open("ab") as file:
+            file.write(weights_trailer(constants.sha256))
     manifest = describe(program, plan, layout, constants, workspace_bytes, external)
     (folder / MANIFEST_FILE).write_bytes(manifest.to_json())
     source = ExecutorSource(plan, layout, constants, manifest, workspace_bytes, external).emit()
@@ -161,14 +166,34 @@ def _move_into_place(files: Sequence[tuple[Path, Path, int]]) -> None:
         for source, destination, mode in files:
             parts.append((destination.with_name(f".lepton-{secrets.token_hex(8)}.part"), destination))
             _copy(source, parts[-1][0], mode)
-        for part, destination in parts:
-            part.replace(destination)
+        _rename_all(parts)
     except OSError as error:
         full = " (the disk is full)" if error.errno == errno.ENOSPC else ""
-        raise OutputError(f"{parts[-1][1]} can't be written: {error.strerror}{full}") from error
+        raise OutputError(f"{error.filename2 or parts[-1][1]} can't be written: {error.strerror}{full}") from error
     finally:
         for part, _ in parts:
             part.unlink(missing_ok=True)
+
+
+def _rename_all(parts: Sequence[tuple[Path, Path]]) -> None:
+    """Renames each part to its destination; where one fails, puts back what the others replaced."""
+    previous_files: list[Path] = []
+    with ExitStack() as undo:
+        for part, destination in parts[:-1]:
+            replaces = destination.is_symlink() or destination.is_file()
+            if replaces:
+                previous = part.with_suffix(".previous")
+                destination.replace(previous)
+                undo.callback(previous.replace, destination)
+                previous_files.append(previous)
+            part.replace(destination)
+            if not replaces:
+                undo.callback(destination.unlink)
+        last, destination = parts[-1]
+        last.replace(destination)
+        undo.pop_all()
+    for previous in previous_files:
+        previous.unlink()
 
 
 def _copy(source: Path, part: Path, mode: int) -> None:

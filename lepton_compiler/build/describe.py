@@ -11,8 +11,9 @@ import lepton_compiler
 from lepton_compiler.build.constants_pool import ConstantsPool
 from lepton_compiler.build.dim_expressions import Size, to_text
 from lepton_compiler.build.execution_plan import ExecutionPlan, Tensor
-from lepton_compiler.build.plan_memory import SlotLayout, StaticLayout
+from lepton_compiler.build.plan_memory import TYPICAL_SYMBOL_VALUE, SlotLayout, StaticLayout
 from lepton_compiler.build.toolchain import zig_version
+from lepton_compiler.core.abi import DTYPES, MAX_RANK
 from lepton_compiler.core.errors import UserError
 from lepton_compiler.core.manifest import (
     FORMAT,
@@ -26,15 +27,6 @@ from lepton_compiler.core.manifest import (
     WeightsEntry,
 )
 from lepton_compiler.core.program import Program
-
-MAX_RANK = 8
-"""Most dimensions of an input or output; ``LEPTON_MAX_RANK`` in ``lepton.h``."""
-
-DTYPES = frozenset(
-    ["float32", "float64", "float16", "bfloat16", "bool"]
-    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
-)
-"""Element types of inputs and outputs; ``lepton_dtype`` in ``lepton.h``."""
 
 
 def describe(
@@ -51,7 +43,6 @@ def describe(
         UserError: An input or output has a type or rank that artifacts can't exchange.
     """
     attrs = program.module["main"].attrs
-    static = isinstance(layout, StaticLayout)
     # A file name may hold bytes that are no UTF-8, which JSON has no place for.
     model_name = program.source.name.encode(errors="backslashreplace").decode()
     return Manifest(
@@ -65,9 +56,10 @@ def describe(
         symbols=tuple(symbol.name for symbol in plan.symbols),
         weights=WeightsEntry(constants.size_bytes, external_weights, constants.sha256),
         memory=MemoryEntry(
-            layout.arena_bytes if static else None,
-            layout.lower_bound_bytes if static else None,
+            layout.arena_bytes,
+            layout.lower_bound_bytes,
             thread_workspace_bytes,
+            TYPICAL_SYMBOL_VALUE if isinstance(layout, SlotLayout) else None,
         ),
         kernels=_kernels(program.module, plan),
         passes=_passes(program),

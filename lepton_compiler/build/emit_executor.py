@@ -259,6 +259,7 @@ const lepton_model lepton_generated_model = {{
   .weights = {"embedded_weights" if embedded else "NULL"},
   .weights_file = {"NULL" if embedded else _c_string(self.external_weights or "")},
   .weights_bytes = UINT64_C({self.constants.size_bytes}),
+  .weights_sha256 = {{{", ".join(map(str, bytes.fromhex(self.constants.sha256)))}}},
   .thread_workspace_bytes = UINT64_C({self.thread_workspace_bytes}),
   .is_static = {int(not self.plan.symbols)},
   .arena_bytes = arena_bytes,

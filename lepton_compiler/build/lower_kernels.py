@@ -13,6 +13,7 @@ import tvm_ffi
 from tvm import tirx
 
 from lepton_compiler.build.lift_workspaces import Workspace, lift_workspaces
+from lepton_compiler.core.abi import ALIGNMENT
 from lepton_compiler.core.errors import InternalError
 from lepton_compiler.targets.spec import TargetSpec
 
@@ -91,7 +92,7 @@ def _workspace_bytes(function: tirx.PrimFunc) -> int:
             return
         size = arguments[2]
         if isinstance(size, tirx.IntImm):
-            total += -(-int(size) // 64) * 64 + 64
+            total += -(-int(size) // ALIGNMENT) * ALIGNMENT + ALIGNMENT
 
     tvm_ffi.structural_walk(function.body, (tvm.ir.Call, visit))
     return total

@@ -17,13 +17,10 @@ from tvm import tirx
 
 from lepton_compiler.build.dim_expressions import Size, evaluate
 from lepton_compiler.build.execution_plan import Allocation
-
-ALIGNMENT = 64
-"""Start of every allocation in bytes: kernels use aligned vector loads. ``LEPTON_ALIGNMENT`` in ``model.h``."""
+from lepton_compiler.core.abi import ALIGNMENT
 
 TYPICAL_SYMBOL_VALUE = 64
 """What a symbol is taken for when slots are chosen; any value is correct, a typical one packs well."""
-
 
 _ORDERS: tuple[Callable[[Allocation], tuple], ...] = (
     lambda allocation: (-allocation.size_bytes, allocation.first),
@@ -45,10 +42,19 @@ class StaticLayout:
 
 @dataclass(frozen=True)
 class SlotLayout:
-    """For each allocation the slot that it lies in, and for each slot the sizes of its tenants."""
+    """For each allocation the slot that it lies in, and for each slot the sizes of its tenants.
+
+    Attributes:
+        slot_of: Slots by allocation.
+        slots: Sizes of the tenants in bytes.
+        arena_bytes: Size of the arena where every symbol is ``TYPICAL_SYMBOL_VALUE``.
+        lower_bound_bytes: The least that any layout could need there.
+    """
 
     slot_of: tuple[int, ...]
     slots: tuple[tuple[Size, ...], ...]
+    arena_bytes: int
+    lower_bound_bytes: int
 
 
 def align(size: int) -> int:
@@ -117,7 +123,8 @@ def _lowest_gap(size: int, taken: Sequence[tuple[int, int]]) -> int:
 
 def _plan_slots(allocations: Sequence[Allocation], symbols: Sequence[tirx.Var]) -> SlotLayout:
     typical = dict.fromkeys(symbols, TYPICAL_SYMBOL_VALUE)
-    sizes = [evaluate(allocation.size_bytes, typical) for allocation in allocations]
+    # A size that is negative there belongs to inputs that are too small; the run refuses them.
+    sizes = [align(max(0, evaluate(allocation.size_bytes, typical))) for allocation in allocations]
     order = sorted(range(len(sizes)), key=lambda index: (-sizes[index], allocations[index].first, index))
     tenants: list[list[int]] = []
     slot_of = [0] * len(sizes)
@@ -132,4 +139,9 @@ def _plan_slots(allocations: Sequence[Allocation], symbols: Sequence[tirx.Var]) 
             tenants.append([])
         tenants[number].append(index)
         slot_of[index] = number
-    return SlotLayout(tuple(slot_of), tuple(tuple(allocations[i].size_bytes for i in slot) for slot in tenants))
+    return SlotLayout(
+        tuple(slot_of),
+        tuple(tuple(allocations[i].size_bytes for i in slot) for slot in tenants),
+        arena_bytes=sum(max(sizes[i] for i in slot) for slot in tenants),
+        lower_bound_bytes=lower_bound_bytes(allocations, sizes),
+    )

@@ -6,15 +6,14 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 
-from lepton_compiler.core.errors import InternalError, OutputError
+from lepton_compiler.core.errors import InternalError, OutputError, UserError
 
 # Undefined-behaviour traps that zig turns on by default would need its runtime; unwind tables serve C++ alone.
 C_FLAGS = ("-std=c23", "-fPIC", "-fvisibility=hidden", "-fno-sanitize=undefined", "-fno-unwind-tables", "-g0")
@@ -40,15 +39,28 @@ _FULL_DISK_BYTES = 1 << 20
 
 
 def zig_version() -> str:
-    """Version of the toolchain."""
-    return version("ziglang")
+    """Version of the toolchain.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        return version("ziglang")
+    except PackageNotFoundError as error:
+        raise _not_installed() from error
 
 
 @cache
 def _zig() -> str:
-    import ziglang
+    try:
+        import ziglang
+    except ImportError as error:
+        raise _not_installed() from error
+    return str(Path(ziglang.__file__).parent / "zig")
 
-    return str(Path(ziglang.__file__).parent / ("zig.exe" if sys.platform == "win32" else "zig"))
+
+def _not_installed() -> UserError:
+    return UserError('the C compiler, package "ziglang", is not installed; install it with: pip install ziglang')
 
 
 def run_zig(arguments: Sequence[str], folder: Path) -> None:
@@ -57,10 +69,20 @@ def run_zig(arguments: Sequence[str], folder: Path) -> None:
     Raises:
         InternalError: The compiler or linker failed; the message holds what it printed.
         OutputError: The disk of ``folder`` is full.
+        UserError: The compiler is missing or can't be started.
     """
     environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(cache_folder() / "zig")}
     environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
-    done = subprocess.run([_zig(), "cc", *arguments], cwd=folder, env=environment, capture_output=True)
+    zig = _zig()
+    try:
+        done = subprocess.run([zig, "cc", *arguments], cwd=folder, env=environment, capture_output=True)
+    except OSError as error:
+        if error.filename != zig:
+            raise
+        raise UserError(
+            f"the C compiler {zig} can't be started: {error.strerror}; "
+            f"install it again with: pip install --force-reinstall ziglang=={zig_version()}"
+        ) from error
     if done.returncode != 0:
         # The linker writes through a mapping: on a full disk a signal ends it, and it prints nothing. What it writes is
         # no larger than what it reads.
@@ -129,6 +151,15 @@ def write_runtime_headers(folder: Path) -> None:
 
 
 def _compile_runtime(sources: dict[str, bytes], folder: Path, zig_triple: str, zig_cpu: str) -> None:
+    try:
+        _compile_into_cache(sources, folder, zig_triple, zig_cpu)
+    except OSError as error:
+        raise OutputError(
+            f"the cache folder {folder.parent} can't be written: {error.strerror}; LEPTON_CACHE names another one"
+        ) from error
+
+
+def _compile_into_cache(sources: dict[str, bytes], folder: Path, zig_triple: str, zig_cpu: str) -> None:
     # Built beside its place and renamed: two compilations at once both succeed, and nobody sees half of it.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="runtime-") as scratch:
         build = Path(scratch) / "objects"

@@ -15,7 +15,15 @@ from lepton_compiler.cli.options import (
     parse_shapes,
     target_option,
 )
-from lepton_compiler.cli.rendering import bytes_text, progress, shape_text, show_facts, show_json, show_table
+from lepton_compiler.cli.rendering import (
+    bytes_text,
+    progress,
+    shape_text,
+    show_facts,
+    show_json,
+    show_table,
+    symbol_values_text,
+)
 from lepton_compiler.core.errors import OutputError
 from lepton_compiler.core.options import CompileOptions
 
@@ -120,12 +128,10 @@ def _tensors(entries: tuple[TensorEntry, ...]) -> str:
 
 def _memory_text(report: CompileReport) -> str:
     memory = report.manifest.memory
-    if memory.arena_bytes is None or memory.lower_bound_bytes is None:
-        text = f"arena {bytes_text(None)}"
-    else:
-        share = memory.arena_bytes / memory.lower_bound_bytes if memory.lower_bound_bytes else 1.0
-        bound = bytes_text(memory.lower_bound_bytes)
-        text = f"arena {bytes_text(memory.arena_bytes)}, {share:.3f} times the lower bound {bound}"
+    share = memory.arena_bytes / memory.lower_bound_bytes if memory.lower_bound_bytes else 1.0
+    bound = bytes_text(memory.lower_bound_bytes)
+    text = f"arena {bytes_text(memory.arena_bytes)}, {share:.3f} times the lower bound {bound}"
+    text += symbol_values_text(report.manifest)
     return f"{text}; {bytes_text(memory.thread_workspace_bytes)} workspace a thread"
 
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lepton_compiler.cli.model_argument import make_feed
-from lepton_compiler.cli.rendering import bytes_text, progress, shape_text, show_facts, show_json, show_table
+from lepton_compiler.cli.rendering import (
+    bytes_text,
+    progress,
+    shape_text,
+    show_facts,
+    show_json,
+    show_table,
+    symbol_values_text,
+)
 from lepton_compiler.core.options import Dim
 
 if TYPE_CHECKING:
@@ -65,6 +73,7 @@ def _show_facts(path: Path, manifest: Manifest) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     weights = manifest.weights
     memory = manifest.memory
+    bound = f"lower bound {bytes_text(memory.lower_bound_bytes)}"
     place = f"in {weights.file}, SHA-256 {weights.sha256}" if weights.file else "inside the library"
     show_facts(
         [
@@ -78,7 +87,7 @@ def _show_facts(path: Path, manifest: Manifest) -> None:
             ("outputs", _tensors(manifest.outputs)),
             ("symbols", ", ".join(manifest.symbols) or "none: every shape is fixed"),
             ("weights", f"{bytes_text(weights.bytes)} {place}"),
-            ("arena", f"{bytes_text(memory.arena_bytes)}, lower bound {bytes_text(memory.lower_bound_bytes)}"),
+            ("arena", f"{bytes_text(memory.arena_bytes)}, {bound}{symbol_values_text(manifest)}"),
             ("workspace", f"{bytes_text(memory.thread_workspace_bytes)} a thread"),
             ("kernels", f"{len(manifest.kernels)} calls of {len({k.name for k in manifest.kernels})} kernels"),
         ]

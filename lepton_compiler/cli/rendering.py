@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from lepton_compiler.core.manifest import Manifest
+
 _PIPED_WIDTH = 160
 """Columns where nobody says how wide the reader is: wide enough that no cell of ours is cut."""
 
@@ -106,16 +108,20 @@ def _no_step(step: str) -> None:
     """Progress for readers who are not there."""
 
 
-def bytes_text(count: int | None) -> str:
-    """``"13.4 MiB"``; a dash where the number depends on symbolic dimensions."""
-    if count is None:
-        return "depends on symbolic dimensions"
+def bytes_text(count: int) -> str:
+    """``"13.4 MiB"``."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024 or unit == "GiB":
             break
         size /= 1024
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def symbol_values_text(manifest: Manifest) -> str:
+    """``" at batch = 64"`` where the planned memory is that of typical sizes; empty where it is exact."""
+    value = manifest.memory.typical_symbol_value
+    return "" if value is None else f" at {', '.join(f'{symbol} = {value}' for symbol in manifest.symbols)}"
 
 
 def shape_text(shape: Sequence[int | str | None]) -> str:

@@ -62,11 +62,20 @@ class WeightsEntry:
 
 @dataclass(frozen=True)
 class MemoryEntry:
-    """Planned memory in bytes; the arena and its lower bound are None where they depend on symbolic dimensions."""
+    """Planned memory in bytes.
 
-    arena_bytes: int | None
-    lower_bound_bytes: int | None
+    Attributes:
+        arena_bytes: All intermediate tensors together.
+        lower_bound_bytes: The least that any layout of the arena could need.
+        thread_workspace_bytes: Scratch of one thread's kernels.
+        typical_symbol_value: Where the arena depends on symbolic dimensions, what each is taken for in the two
+            numbers; None where it does not.
+    """
+
+    arena_bytes: int
+    lower_bound_bytes: int
     thread_workspace_bytes: int
+    typical_symbol_value: int | None
 
 
 @dataclass(frozen=True)

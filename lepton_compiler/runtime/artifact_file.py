@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
+from lepton_compiler.core.abi import WEIGHTS_TRAILER_BYTES, weights_trailer
 from lepton_compiler.core.errors import ArtifactError
 from lepton_compiler.core.manifest import DIGEST_SECTION, MANIFEST_SECTION, Manifest
 from lepton_compiler.runtime.elf_sections import SHARED_OBJECT, ElfFile, Section, read_elf
@@ -162,18 +164,19 @@ def _check_weights_file(artifact: ArtifactFile) -> None:
     if PurePath(weights.file).name != weights.file or weights.file in ("", ".."):
         raise ArtifactError(f"{artifact.path} names a weights file that is no plain file name: {weights.file!r}")
     path = artifact.path.parent / weights.file
+    needed = weights.bytes + WEIGHTS_TRAILER_BYTES
     try:
         with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != needed:
+                raise ArtifactError(f"the weights file {path} has {size} bytes, {artifact.path.name} needs {needed}")
             hasher = hashlib.sha256()
-            size = 0
-            for chunk in _chunks(file):
+            for chunk in _chunks(file, weights.bytes):
                 hasher.update(chunk)
-                size += len(chunk)
+            trailer = file.read(WEIGHTS_TRAILER_BYTES)
     except OSError as error:
         raise ArtifactError(
             f"{artifact.path} needs its weights file {path}, which can't be read: {error.strerror or error}"
         ) from error
-    if size != weights.bytes:
-        raise ArtifactError(f"the weights file {path} has {size} bytes, {artifact.path.name} needs {weights.bytes}")
-    if hasher.hexdigest() != weights.sha256:
+    if hasher.hexdigest() != weights.sha256 or trailer != weights_trailer(weights.sha256):
         raise ArtifactError(f"the weights file {path} does not belong to {artifact.path.name}, or it is damaged")

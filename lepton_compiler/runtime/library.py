@@ -7,29 +7,9 @@ import threading
 from ctypes import POINTER, Structure, c_char_p, c_int32, c_int64, c_uint8, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 
+from lepton_compiler.core.abi import MAX_RANK
 from lepton_compiler.core.errors import ArtifactError, InputError, LeptonError, RunError
 from lepton_compiler.runtime.artifact_file import ArtifactFile
-
-API_VERSION = 1
-MAX_RANK = 8
-MAX_THREADS = 1024
-
-DTYPES = {
-    "float32": 1,
-    "float64": 2,
-    "float16": 3,
-    "bfloat16": 4,
-    "int8": 5,
-    "int16": 6,
-    "int32": 7,
-    "int64": 8,
-    "uint8": 9,
-    "uint16": 10,
-    "uint32": 11,
-    "uint64": 12,
-    "bool": 13,
-}
-"""``lepton_dtype`` by name."""
 
 
 class CTensor(Structure):

@@ -11,13 +11,12 @@ from types import TracebackType
 
 import numpy as np
 
+from lepton_compiler.core.abi import API_VERSION, MAX_THREADS
 from lepton_compiler.core.errors import ArtifactError, InputError, RunError
 from lepton_compiler.core.manifest import Manifest, TensorEntry
 from lepton_compiler.runtime import tensors
 from lepton_compiler.runtime.artifact_file import ArtifactFile, check_runs_here, read_artifact
 from lepton_compiler.runtime.library import (
-    API_VERSION,
-    MAX_THREADS,
     CKernelInfo,
     CMemoryInfo,
     CTensor,
@@ -126,7 +125,7 @@ class Model:
             self._library.check(self._functions.lepton_memory(self._open_session(), ctypes.byref(info)))
         return MemoryUse(info.weights_bytes, info.arena_bytes, info.workspace_bytes, info.buffer_bytes)
 
-    def __call__(self, *arrays: np.ndarray, **named: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, /, *arrays: np.ndarray, **named: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the model.
 
         Args:
@@ -144,7 +143,7 @@ class Model:
         with self._lock:
             return self._run(inputs)
 
-    def profile(self, *arrays: np.ndarray, **named: np.ndarray) -> list[KernelTime]:
+    def profile(self, /, *arrays: np.ndarray, **named: np.ndarray) -> list[KernelTime]:
         """Runs the model as a call does and returns what each kernel took, in order of execution."""
         inputs = tensors.collect_inputs(self.inputs, arrays, named)
         with self._lock:

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lepton_compiler.core.errors import InputError
+from lepton_compiler.core.abi import ALIGNMENT, DTYPES, MAX_RANK
+from lepton_compiler.core.errors import InputError, RunError
 from lepton_compiler.core.manifest import TensorEntry
-from lepton_compiler.runtime.library import DTYPES, MAX_RANK, CTensor
-
-ALIGNMENT = 64
-"""Arrays that start at a multiple of this many bytes are used in place."""
+from lepton_compiler.runtime.library import CTensor
 
 _NAMES = {code: name for name, code in DTYPES.items()}
 
@@ -26,11 +24,21 @@ def numpy_dtype(name: str) -> np.dtype:
 
 
 def aligned_empty(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised C-contiguous array that starts at a multiple of ``ALIGNMENT`` bytes."""
+    """An uninitialised C-contiguous array that starts at a multiple of ``ALIGNMENT`` bytes.
+
+    Raises:
+        RunError: There is not that much memory.
+    """
     size = dtype.itemsize
     for dim in shape:
         size *= dim
-    memory = np.empty(size + ALIGNMENT, dtype=np.uint8)
+    try:
+        memory = np.empty(size + ALIGNMENT, dtype=np.uint8)
+    except (MemoryError, ValueError) as error:
+        # NumPy's ValueError: a size beyond what it can represent.
+        raise RunError(
+            f"out of memory: an array of shape {format_shape(shape)} and dtype {dtype} needs {size} bytes"
+        ) from error
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
 

@@ -17,6 +17,7 @@ from tvm import relax
 import lepton_compiler
 from lepton_compiler.build import artifact
 from lepton_compiler.build.artifact import build_artifact, check_output
+from lepton_compiler.core.abi import weights_trailer
 from lepton_compiler.core.errors import InternalError, OutputError
 from lepton_compiler.core.manifest import Manifest
 from lepton_compiler.core.program import Program
@@ -121,8 +122,10 @@ def test_large_weights_lie_beside_the_library(program: Program, tmp_path: Path) 
     assert names_in(tmp_path) == ["model.so", "model.so.weights"]
     weights = (tmp_path / "model.so.weights").read_bytes()
     assert manifest.weights.file == "model.so.weights"
-    assert manifest.weights.sha256 == hashlib.sha256(weights).hexdigest()
-    assert manifest.weights.bytes == len(weights) >= WEIGHT.nbytes
+    block, trailer = weights[: manifest.weights.bytes], weights[manifest.weights.bytes :]
+    assert manifest.weights.sha256 == hashlib.sha256(block).hexdigest()
+    assert trailer == weights_trailer(manifest.weights.sha256)
+    assert len(block) >= WEIGHT.nbytes
     assert WEIGHT.tobytes()[:256] not in (tmp_path / "model.so").read_bytes()
     run(tmp_path / "model.so")
 
@@ -198,6 +201,36 @@ def test_disk_that_is_full_for_the_library_keeps_what_was_there(
     with pytest.raises(OutputError, match=r"model\.so can't be written: .* \(the disk is full\)"):
         build_artifact(program, tmp_path / "model.so", 0)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("before", [{}, {"model.so.weights": b"old weights"}])
+def test_library_that_can_not_be_renamed_leaves_the_weights_of_before(
+    before: dict[str, bytes], program: Program, tmp_path: Path
+) -> None:
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "model.so").mkdir()
+    with pytest.raises(OutputError, match=r"model\.so can't be written: Is a directory"):
+        build_artifact(program, tmp_path / "model.so", 0)
+    assert names_in(tmp_path) == sorted([*before, "model.so"])
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_weights_that_can_not_be_renamed_leave_the_library_of_before(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "model.so").write_bytes(b"old library")
+    (tmp_path / "model.so.weights").mkdir()
+    with pytest.raises(OutputError, match=r"model\.so\.weights can't be written: Is a directory"):
+        build_artifact(program, tmp_path / "model.so", 0)
+    assert names_in(tmp_path) == ["model.so", "model.so.weights"]
+    assert (tmp_path / "model.so").read_bytes() == b"old library"
+
+
+def test_library_and_weights_are_replaced_together(program: Program, tmp_path: Path) -> None:
+    for name in ("model.so", "model.so.weights"):
+        (tmp_path / name).write_bytes(b"old")
+    build_artifact(program, tmp_path / "model.so", 0)
+    assert names_in(tmp_path) == ["model.so", "model.so.weights"]
+    run(tmp_path / "model.so")
 
 
 @pytest.mark.parametrize("step", ["compile_kernels", "write_constants", "compile_c", "run_zig", "seal"])

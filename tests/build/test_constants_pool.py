@@ -7,7 +7,7 @@ import pytest
 import tvm
 
 from lepton_compiler.build.constants_pool import ConstantsPool, write_constants
-from lepton_compiler.build.plan_memory import ALIGNMENT
+from lepton_compiler.core.abi import ALIGNMENT
 
 
 def written(arrays: list[np.ndarray], path: Path) -> tuple[ConstantsPool, bytes]:

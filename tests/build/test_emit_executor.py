@@ -10,8 +10,9 @@ from lepton_compiler.build.constants_pool import ConstantsPool
 from lepton_compiler.build.dim_expressions import to_text
 from lepton_compiler.build.emit_executor import MANIFEST_FILE, WEIGHTS_FILE, ExecutorSource
 from lepton_compiler.build.execution_plan import ExecutionPlan, plan_execution
-from lepton_compiler.build.plan_memory import ALIGNMENT, plan_memory
+from lepton_compiler.build.plan_memory import plan_memory
 from lepton_compiler.build.toolchain import compile_c, write_runtime_headers
+from lepton_compiler.core.abi import ALIGNMENT
 from lepton_compiler.core.manifest import (
     FORMAT,
     Manifest,
@@ -25,6 +26,9 @@ from lepton_compiler.targets.registry import get_target
 
 STRANGE_NAME = 'a"b\\c??/d\n%s */ é 模型 \x01'
 """Quote, backslash, trigraph, newline, format, end of a comment, UTF-8 of two and three bytes, control character."""
+
+
+SHA256 = bytes(range(32)).hex()
 
 
 def described(plan: ExecutionPlan, model: str) -> Manifest:
@@ -50,7 +54,7 @@ def described(plan: ExecutionPlan, model: str) -> Manifest:
         outputs=entries("out", plan.outputs),
         symbols=tuple(symbol.name for symbol in plan.symbols),
         weights=WeightsEntry(0, None, ""),
-        memory=MemoryEntry(None, None, 0),
+        memory=MemoryEntry(0, 0, 0, None),
         kernels=(),
         passes=(),
     )
@@ -59,7 +63,7 @@ def described(plan: ExecutionPlan, model: str) -> Manifest:
 def executor(inputs: list[relax.Var], body: Body, model: str = "tiny", external: str | None = None) -> ExecutorSource:
     plan = plan_execution(legalized_module(inputs, body), {})
     offsets = tuple(index * ALIGNMENT for index in range(len(plan.constants)))
-    pool = ConstantsPool(offsets, (len(offsets) + 1) * ALIGNMENT, "")
+    pool = ConstantsPool(offsets, (len(offsets) + 1) * ALIGNMENT, SHA256)
     return ExecutorSource(
         plan, plan_memory(plan.allocations, plan.symbols), pool, described(plan, model), 4096, external
     )
@@ -130,6 +134,12 @@ def test_external_weights_are_not_in_the_text() -> None:
     assert ".weights = NULL" in text
 
 
+@pytest.mark.parametrize("external", [None, "model.so.weights"])
+def test_digest_of_the_weights_is_in_the_text(external: str | None) -> None:
+    text = executor([tensor("x", (2, 4))], static_body, external=external).emit()
+    assert f".weights_sha256 = {{{', '.join(map(str, range(32)))}}}" in text
+
+
 def test_model_without_kernels_compiles(tmp_path: Path) -> None:
     compile_executor(executor([tensor("x", (2, 4))], lambda bb, x: x), tmp_path)
 
@@ -159,5 +169,5 @@ def flipped(bb: relax.BlockBuilder, x: relax.Var) -> relax.Expr:
 def test_types_are_numbered_as_in_dlpack(dtype: str, code: int, bits: int) -> None:
     plan = plan_execution(legalized_module([tensor("x", (3,), dtype)], flipped), {})
     manifest = described(plan, "flip")
-    text = ExecutorSource(plan, plan_memory((), ()), ConstantsPool((), 64, ""), manifest, 0, "weights").emit()
+    text = ExecutorSource(plan, plan_memory((), ()), ConstantsPool((), 64, SHA256), manifest, 0, "weights").emit()
     assert f"TENSOR(frame->inputs[0], 1, {code}, {bits}, dims_0)" in text

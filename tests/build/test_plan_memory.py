@@ -8,13 +8,13 @@ from tvm import tirx
 from lepton_compiler.build.dim_expressions import evaluate
 from lepton_compiler.build.execution_plan import Allocation
 from lepton_compiler.build.plan_memory import (
-    ALIGNMENT,
     SlotLayout,
     StaticLayout,
     align,
     lower_bound_bytes,
     plan_memory,
 )
+from lepton_compiler.core.abi import ALIGNMENT
 
 N = tirx.Var("n", "int64")
 M = tirx.Var("m", "int64")
@@ -134,6 +134,20 @@ def test_a_symbolic_chain_needs_two_slots() -> None:
     layout = plan_memory([Allocation(N * 8, call, call + 1) for call in range(10)], (N,))
     assert isinstance(layout, SlotLayout)
     assert len(layout.slots) == 2
+
+
+def test_a_symbolic_arena_is_measured_at_a_typical_value() -> None:
+    typical = N * 4, M * 8, N * M - 10_000
+    layout = plan_memory([Allocation(size, 0, 0) for size in typical], (N, M))
+    assert isinstance(layout, SlotLayout)
+    # 64 * 4 and 64 * 8; the third is negative there, and no bytes at all.
+    assert layout.arena_bytes == layout.lower_bound_bytes == 256 + 512
+
+
+def test_a_slot_may_cost_more_than_the_lower_bound() -> None:
+    layout = plan_memory([Allocation(N * 8, 0, 0), Allocation(N * 4, 1, 1), Allocation(N * 4, 1, 1)], (N,))
+    assert isinstance(layout, SlotLayout)
+    assert (layout.arena_bytes, layout.lower_bound_bytes) == (512 + 256, 512)
 
 
 def test_a_size_that_divides_by_a_typical_value_has_a_slot() -> None:

@@ -1,13 +1,16 @@
+import errno
 import os
 import struct
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from lepton_compiler.build import toolchain
-from lepton_compiler.core.errors import InternalError, OutputError
+from lepton_compiler.core.errors import InternalError, OutputError, UserError
 from lepton_compiler.targets.registry import TARGETS
 from lepton_compiler.targets.spec import Architecture
 
@@ -109,6 +112,47 @@ def test_runtime_compiles_for_every_triple(target) -> None:
         assert header[:4] == b"\x7fELF"
         assert header[4] * 32 == target.architecture.pointer_bits
         assert struct.unpack_from("<H", header, 18) == (ELF_MACHINES[target.architecture],)
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), ("", "Permission denied")])
+def test_compiler_that_can_not_be_started_is_named_with_what_installs_it(
+    content: str | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zig = tmp_path / "zig"
+    if content is not None:
+        zig.write_text(content)
+    monkeypatch.setattr(toolchain, "_zig", lambda: str(zig))
+    with pytest.raises(UserError) as error:
+        toolchain.run_zig(["--version"], tmp_path)
+    assert f"the C compiler {zig} can't be started: {reason}" in str(error.value)
+    assert f"pip install --force-reinstall ziglang=={toolchain.zig_version()}" in str(error.value)
+
+
+def test_folder_that_is_missing_is_not_taken_for_a_missing_compiler(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="gone"):
+        toolchain.run_zig(["--version"], tmp_path / "gone")
+
+
+def test_compiler_that_is_not_installed_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(toolchain, "version", missing)
+    with pytest.raises(UserError, match="pip install ziglang"):
+        toolchain.zig_version()
+    toolchain._zig.cache_clear()
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    with pytest.raises(UserError, match="pip install ziglang"):
+        toolchain._zig()
+
+
+def test_cache_on_a_full_disk_is_an_output_error(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(toolchain, "compile_c", full)
+    with pytest.raises(OutputError, match=r"cache can't be written: No space left.*LEPTON_CACHE"):
+        toolchain.runtime_objects(TRIPLE, CPU)
 
 
 def test_objects_name_no_path_of_this_machine() -> None:

@@ -56,7 +56,7 @@ def test_unsupported_operators_are_named_with_count_and_nodes(lepton, tmp_path: 
 def test_artifact_shows_its_manifest(lepton, batch_library: Path, batch_model: Path) -> None:
     result = lepton("inspect", batch_library)
     assert result.exit_code == 0, result.output
-    for text in (batch_model.name, "symbols      batch", "batchx5", "fuse-operators"):
+    for text in (batch_model.name, "symbols      batch", "batchx5", "at batch = 64", "fuse-operators"):
         assert text in result.stdout
     document = json.loads(lepton("inspect", batch_library, "--format", "json").stdout)
     assert document["manifest"]["symbols"] == ["batch"]

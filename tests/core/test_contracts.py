@@ -49,6 +49,40 @@ class Constants:
 
 
 @I.ir_module
+class Joined:
+    @R.function
+    def main(x: R.Tensor((6,), "float32")):
+        with R.dataflow():
+            joined = R.concat((WEIGHTS, WEIGHTS))
+            y = R.add(x, joined)
+            R.output(y)
+        return y
+
+
+@I.ir_module
+class Widened:
+    @R.function
+    def main(x: R.Tensor((2, 3), "float32")):
+        with R.dataflow():
+            widened = R.broadcast_to(WEIGHTS, R.shape([2, 3]))
+            y = R.add(x, widened)
+            R.output(y)
+        return y
+
+
+@I.ir_module
+class Parts:
+    @R.function
+    def main(x: R.Tensor((1,), "float32")):
+        with R.dataflow():
+            parts = R.split(WEIGHTS, 3)
+            first = parts[0]
+            y = R.add(x, first)
+            R.output(y)
+        return y
+
+
+@I.ir_module
 class External:
     @R.function
     def main(x: R.Tensor((2, 3), "float32")):
@@ -67,6 +101,9 @@ def _without_names() -> tvm.IRModule:
 BROKEN = [
     (Stage.IMPORTED, _without_names, 'main has no attribute "input_names"'),
     (Stage.CANONICAL, lambda: Constants, "node doubled: relax.add of constants is left"),
+    (Stage.CANONICAL, lambda: Joined, "node joined: relax.concat of constants is left"),
+    (Stage.CANONICAL, lambda: Widened, "node widened: relax.broadcast_to of constants is left"),
+    (Stage.CANONICAL, lambda: Parts, "node parts: relax.split of constants is left"),
     (Stage.LOWERED, lambda: Relu, "node relu1: operator relax.nn.relu was not lowered"),
     (Stage.LOWERED, lambda: External, "node sorted1: operator relax.call_dps_packed was not lowered"),
     (Stage.SCHEDULED, lambda: Kernel, "kernel relu has no schedule"),

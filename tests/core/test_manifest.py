@@ -34,7 +34,7 @@ MANIFEST = Manifest(
     outputs=(TensorEntry("y", "float32", ("n * 2", 1000)),),
     symbols=("n",),
     weights=WeightsEntry(1 << 20, None, "cd" * 32),
-    memory=MemoryEntry(None, None, 4096),
+    memory=MemoryEntry(8192, 8128, 4096, 64),
     kernels=(KernelEntry("fused_conv2d_add", "conv+bias", "conv2d", "conv2d: tile_w=14"),),
     passes=(PassEntry("fold-batch-norm", "CANONICAL", (("bn1", "folded"),), (("bn2", "it is training"),)),),
 )

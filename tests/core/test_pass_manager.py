@@ -54,6 +54,14 @@ class BlameUser(Pass):
 
 
 @dataclass(frozen=True)
+class BreakRule(Pass):
+    """Finds that the compiler broke a rule of its own."""
+
+    def run(self, module: tvm.IRModule, target: TargetSpec) -> PassResult:
+        raise InternalError("two nodes are called conv1")
+
+
+@dataclass(frozen=True)
 class ReturnNothing(Pass):
     """Forgets its result."""
 
@@ -119,6 +127,13 @@ def test_names_the_pass_that_fails_and_those_before_it() -> None:
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+def test_names_the_pass_that_finds_a_fault_of_the_compiler() -> None:
+    with pytest.raises(InternalError) as caught:
+        run_stages(relu_program(), [StagePlan(Stage.CANONICAL, (KeepAll(), BreakRule()))])
+    message = "pass break-rule (stage CANONICAL) failed; passes before it: keep-all; two nodes are called conv1"
+    assert str(caught.value) == message
+
+
 def test_lets_errors_for_the_user_through() -> None:
     with pytest.raises(UserError, match=r"^no such layout$"):
         run_stages(relu_program(), [StagePlan(Stage.CANONICAL, (BlameUser(),))])
@@ -132,6 +147,12 @@ def test_names_a_pass_that_returns_no_module() -> None:
 def test_names_the_stage_and_node_of_a_broken_contract() -> None:
     with pytest.raises(InternalError, match="contract of stage CANONICAL broken: node bn1: a BatchNorm is left"):
         run_stages(relu_program(), [StagePlan(Stage.CANONICAL, (AddBatchNorm(),))])
+
+
+def test_names_the_passes_that_led_to_a_broken_contract() -> None:
+    plans = [StagePlan(Stage.IMPORTED, (ChangeInput(),)), StagePlan(Stage.CANONICAL, (KeepAll(), AddBatchNorm()))]
+    with pytest.raises(InternalError, match=r"; passes of the stage: keep-all, add-batch-norm$"):
+        run_stages(relu_program(), plans)
 
 
 def test_tells_every_instrument() -> None:

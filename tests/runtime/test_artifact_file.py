@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import random
@@ -14,11 +15,14 @@ import numpy as np
 import pytest
 from tiny_library import HOST, LibraryBuilder, manifest_of, with_target
 
+from lepton_compiler.core.abi import API_VERSION, weights_trailer
 from lepton_compiler.core.errors import ArtifactError
 from lepton_compiler.core.manifest import FORMAT, Manifest, WeightsEntry
 from lepton_compiler.runtime.artifact_file import read_artifact, read_manifest, seal
 from lepton_compiler.runtime.elf_sections import read_elf
 from lepton_compiler.runtime.model import load
+
+LEPTON_ERROR_WEIGHTS = 8
 
 
 @dataclass(frozen=True)
@@ -188,15 +192,18 @@ def test_executable_is_refused(trap: Trap, tmp_path: Path) -> None:
 
 
 SCALE = np.array([2, 3, 4, 5, 6, 7], np.float32)
+WEIGHTS = SCALE.tobytes()
+WEIGHTS_SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 
 
 @pytest.fixture
 def with_weights_file(builder: LibraryBuilder) -> Path:
-    weights = SCALE.tobytes()
-    entry = WeightsEntry(len(weights), "affine.weights", hashlib.sha256(weights).hexdigest())
+    entry = WeightsEntry(len(WEIGHTS), "affine.weights", WEIGHTS_SHA256)
     manifest = replace(manifest_of("affine"), weights=entry)
-    path = builder.build("affine", manifest=manifest, defines=['WEIGHTS_FILE="affine.weights"'])
-    path.with_name("affine.weights").write_bytes(weights)
+    digest = ",".join(map(str, bytes.fromhex(WEIGHTS_SHA256)))
+    defines = ['WEIGHTS_FILE="affine.weights"', f"WEIGHTS_SHA256={digest}"]
+    path = builder.build("affine", manifest=manifest, defines=defines)
+    path.with_name("affine.weights").write_bytes(WEIGHTS + weights_trailer(WEIGHTS_SHA256))
     return path
 
 
@@ -215,9 +222,10 @@ def test_weights_file(with_weights_file: Path, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda data: data[:-1], "has 23 bytes, affine.so needs 24"),
-        (lambda data: data + b"\0", "has 25 bytes, affine.so needs 24"),
+        (lambda data: data[:-1], "has 87 bytes, affine.so needs 88"),
+        (lambda data: data + b"\0", "has 89 bytes, affine.so needs 88"),
         (lambda data: bytes([data[0] ^ 1]) + data[1:], "does not belong to affine.so, or it is damaged"),
+        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "does not belong to affine.so, or it is damaged"),
     ],
 )
 def test_damaged_weights_file(with_weights_file: Path, damage: Callable[[bytes], bytes], message: str) -> None:
@@ -226,6 +234,39 @@ def test_damaged_weights_file(with_weights_file: Path, damage: Callable[[bytes],
     with pytest.raises(ArtifactError) as error:
         load(with_weights_file)
     assert message in str(error.value)
+
+
+def open_from_c(library: Path) -> tuple[int, str]:
+    """Status and error text of ``lepton_open``, without the checks of the Python loader."""
+    functions = ctypes.CDLL(str(library))
+    functions.lepton_last_error.restype = ctypes.c_char_p
+    session = ctypes.c_void_p()
+    status = functions.lepton_open(API_VERSION, ctypes.byref(session))
+    text = functions.lepton_last_error().decode()
+    functions.lepton_close(session)
+    return status, text
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:-1], "has 87 bytes, the model needs 88"),
+        (lambda data: WEIGHTS, "has 24 bytes, the model needs 88"),
+        (lambda data: b"X".join([data[:24], data[25:]]), "does not belong to this library, or it is damaged"),
+        (lambda data: WEIGHTS + weights_trailer("ab" * 32), "does not belong to this library, or it is damaged"),
+        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "does not belong to this library, or it is damaged"),
+    ],
+)
+def test_c_programs_are_refused_other_weights(
+    with_weights_file: Path, damage: Callable[[bytes], bytes], message: str
+) -> None:
+    weights = with_weights_file.with_name("affine.weights")
+    good = weights.read_bytes()
+    weights.write_bytes(damage(good))
+    status, text = open_from_c(with_weights_file)
+    assert (status, message in text, weights.name in text) == (LEPTON_ERROR_WEIGHTS, True, True), text
+    weights.write_bytes(good)
+    assert open_from_c(with_weights_file)[0] == 0
 
 
 @pytest.mark.parametrize("name", ["../affine.weights", "/etc/passwd", "..", ""])
@@ -247,8 +288,6 @@ def test_seal_refuses_a_file_without_a_digest_section(tmp_path: Path) -> None:
 
 
 def test_manifest_is_the_same_through_the_library(affine: Path) -> None:
-    import ctypes
-
     library = ctypes.CDLL(str(affine))
     data, size = ctypes.c_void_p(), ctypes.c_uint64()
     assert library.lepton_manifest(ctypes.byref(data), ctypes.byref(size)) == 0

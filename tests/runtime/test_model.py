@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -86,6 +87,30 @@ def test_inputs_by_name_and_position(symbolic: Path) -> None:
     for result in (model(b=b, a=a), model(a, b=b)):
         for name, array in by_position.items():
             np.testing.assert_array_equal(result[name], array)
+
+
+def test_any_name_of_an_input_may_be_a_keyword(builder: LibraryBuilder) -> None:
+    manifest = manifest_of("affine")
+    renamed = replace(manifest, inputs=(replace(manifest.inputs[0], name="self"),))
+    model = load(builder.build("affine", manifest=renamed))
+    np.testing.assert_array_equal(model(**{"self": affine_input()})["y"], affine_reference(affine_input()))
+    assert len(model.profile(**{"self": affine_input()})) == 2
+
+
+@pytest.mark.parametrize("rows", [1 << 50, 1 << 57])
+def test_sizes_beyond_memory_are_an_error_in_words(symbolic: Path, rows: int) -> None:
+    # Inputs without memory of their own: NumPy repeats one element.
+    a, b = (np.broadcast_to(np.float32(1), (rows, columns)) for columns in (6, 4))
+    with pytest.raises(RunError, match=rf"out of memory: an array of shape \[{rows}, 6\] and dtype float32 needs"):
+        load(symbolic)(a, b)
+
+
+@pytest.mark.parametrize("elements", [1 << 50, (1 << 61) - 1, 1 << 70])
+def test_an_array_beyond_memory_is_an_error_in_words(elements: int) -> None:
+    with pytest.raises(
+        RunError, match=rf"out of memory: .*\[{elements}\] and dtype float32 needs {elements * 4} bytes"
+    ):
+        aligned_empty((elements,), np.dtype(np.float32))
 
 
 def test_outputs_are_new_aligned_arrays(affine: Path) -> None:
@@ -261,8 +286,6 @@ def test_idle_model_uses_no_processor_time(affine: Path) -> None:
 
 
 def test_unknown_dtype_in_manifest(builder: LibraryBuilder) -> None:
-    from dataclasses import replace
-
     manifest = manifest_of("affine")
     entry = replace(manifest.inputs[0], dtype="float8_e4m3fn")
     path = builder.build("affine", manifest=replace(manifest, inputs=(entry,)))

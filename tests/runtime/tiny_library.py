@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import lepton_compiler.runtime
+from lepton_compiler.core.abi import DTYPES
 from lepton_compiler.core.manifest import (
     FORMAT,
     KernelEntry,
@@ -21,7 +22,6 @@ from lepton_compiler.core.manifest import (
     WeightsEntry,
 )
 from lepton_compiler.runtime.artifact_file import seal
-from lepton_compiler.runtime.library import DTYPES
 
 MODELS = Path(__file__).with_name("models")
 CSRC = Path(lepton_compiler.runtime.__file__).with_name("csrc")
@@ -76,7 +76,7 @@ def manifest_of(model: str, architecture: str = HOST) -> Manifest:
         outputs=outputs,
         symbols=("batch", "width") if model == "symbolic" else (),
         weights=WeightsEntry(0, None, "0" * 64),
-        memory=MemoryEntry(None, None, 0),
+        memory=MemoryEntry(0, 0, 0, None),
         kernels=(KernelEntry("kernel", "node", "elementwise", "default"),),
         passes=(),
     )

@@ -1,4 +1,5 @@
 import platform
+import struct
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,45 @@ def test_target_of_another_architecture_does_not_run_here(monkeypatch: pytest.Mo
     machine(monkeypatch, "aarch64", V4.cpu_features)
     assert host_architecture() is Architecture.AARCH64
     assert not runs_here(V2)
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "expected"),
+    [
+        ("aarch64", 64, Architecture.AARCH64),
+        ("aarch64", 32, Architecture.ARMV7),
+        ("armv8l", 32, Architecture.ARMV7),
+        ("armv8l", 64, Architecture.ARMV7),
+        ("armv7l", 32, Architecture.ARMV7),
+        ("x86_64", 64, Architecture.X86_64),
+        ("x86_64", 32, None),
+        ("riscv64", 64, None),
+    ],
+)
+def test_architecture_is_that_of_the_process(
+    name: str, bits: int, expected: Architecture | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: name)
+    monkeypatch.setattr(registry, "_pointer_bits", lambda: bits)
+    assert host_architecture() is expected
+
+
+def test_pointer_width_is_that_of_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(struct, "calcsize", lambda format_: {"P": 4}[format_])
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert host_architecture() is Architecture.ARMV7
+
+
+@pytest.mark.parametrize(("bits", "neon"), [(32, True), (64, False)])
+def test_features_of_armv8_are_named_as_a_32_bit_process_needs_them(
+    bits: int, neon: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(registry, "_pointer_bits", lambda: bits)
+    (tmp_path / "cpuinfo").write_text("Features\t: fp asimd evtstrm\n")
+    features = host_cpu_features(tmp_path / "cpuinfo")
+    assert features >= {"fp", "asimd", "evtstrm"}
+    assert runs_here(TARGETS["arm-cortex-a7"], features) is neon
 
 
 def test_missing_features_keep_their_order() -> None:

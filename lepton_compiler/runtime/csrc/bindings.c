@@ -13,13 +13,13 @@ static bool overlap(const void *a, uint64_t a_bytes, const void *b, uint64_t b_b
   return first < second ? second - first < a_bytes : first - second < b_bytes;
 }
 
-/* True for a result of the last run that is fed back: this run would overwrite it, or free it while growing. */
-static bool lies_in_output_buffer(const lepton_session *session, const void *data, uint64_t bytes) {
+/* The output whose buffer of the session overlaps `data`, -1 for none: a run would overwrite it, or free it to grow. */
+static int32_t find_output_buffer(const lepton_session *session, const void *data, uint64_t bytes) {
   for (int32_t i = 0; i < session->model->output_count; i++) {
     const lepton_buffer *buffer = &session->output_buffers[i];
-    if (overlap(data, bytes, buffer->data, buffer->bytes)) return true;
+    if (overlap(data, bytes, buffer->data, buffer->bytes)) return i;
   }
-  return false;
+  return -1;
 }
 
 static lepton_status bind_input(lepton_session *session, int32_t index, const lepton_tensor *given) {
@@ -33,9 +33,8 @@ static lepton_status bind_input(lepton_session *session, int32_t index, const le
     return lepton_fail(LEPTON_ERROR_ARGUMENT, "the data of input \"%s\" is NULL", name);
   }
   session->input_data[index] = given->data;
-  if (given->data != NULL && is_aligned(given->data) && !lies_in_output_buffer(session, given->data, needed)) {
-    return LEPTON_OK;
-  }
+  bool is_fed_back = find_output_buffer(session, given->data, needed) >= 0;
+  if (given->data != NULL && is_aligned(given->data) && !is_fed_back) return LEPTON_OK;
   lepton_buffer *copy = &session->input_copies[index];
   lepton_status status = lepton_buffer_reserve(copy, needed, "the aligned copy of an input");
   if (status != LEPTON_OK) return status;
@@ -62,6 +61,12 @@ static lepton_status check_destination(lepton_session *session, int32_t index, c
   if (given->bytes < result->bytes) {
     return lepton_fail(LEPTON_ERROR_SIZE, "output \"%s\" needs a buffer of %" PRIu64 " bytes, given %" PRIu64, name,
                        result->bytes, given->bytes);
+  }
+  int32_t owner = find_output_buffer(session, result->data, result->bytes);
+  if (owner >= 0) {
+    return lepton_fail(LEPTON_ERROR_ARGUMENT,
+                       "the buffer given for output \"%s\" lies in the session's own buffer of output \"%s\"", name,
+                       session->model->outputs[owner].name);
   }
   for (int32_t i = 0; i < index; i++) {
     const lepton_tensor *other = &session->results[i];

@@ -54,7 +54,7 @@ typedef enum {
   LEPTON_ERROR_SIZE = 5,     /* a buffer's size does not fit its shape, or a size can't be represented */
   LEPTON_ERROR_MEMORY = 6,   /* out of memory */
   LEPTON_ERROR_CPU = 7,      /* the processor lacks a feature that the model was compiled for */
-  LEPTON_ERROR_WEIGHTS = 8,  /* the weights file beside the library is missing or of the wrong size */
+  LEPTON_ERROR_WEIGHTS = 8,  /* the weights file beside the library is missing or is not this model's */
   LEPTON_ERROR_THREADS = 9,  /* the system refused a thread */
   LEPTON_ERROR_KERNEL = 10,  /* a kernel reported an error */
   LEPTON_ERROR_BUSY = 11     /* called from the session's own kernel hook */

@@ -66,6 +66,11 @@ typedef struct {
   const uint8_t *weights;
 } lepton_frame;
 
+/* A weights file holds the weights and then this many bytes: the magic, zeros up to byte 32, the weights' SHA-256. */
+#define LEPTON_WEIGHTS_TRAILER_BYTES 64
+#define LEPTON_WEIGHTS_MAGIC "Lepton weights 1"
+#define LEPTON_SHA256_BYTES 32
+
 typedef struct {
   uint32_t runtime_abi; /* LEPTON_RUNTIME_ABI of the compiler that wrote this */
   const char *model_name;
@@ -77,6 +82,7 @@ typedef struct {
   const uint8_t *weights;         /* embedded weights; NULL where they lie in a file */
   const char *weights_file;       /* name of that file beside the library; NULL where weights are embedded */
   uint64_t weights_bytes;
+  uint8_t weights_sha256[LEPTON_SHA256_BYTES]; /* of the weights; a file of them must end with the same */
   uint64_t thread_workspace_bytes; /* what one thread's kernels allocate at once, at the most; each block aligned */
   int32_t is_static;               /* no symbols: arena_bytes needs no inputs */
   /* Bytes of the arena for these symbol values; INT64_MAX where the size is not representable, -1 where the inputs are

@@ -170,6 +170,7 @@ const lepton_model lepton_generated_model = {
   .weights = embedded_weights,
   .weights_file = NULL,
   .weights_bytes = UINT64_C(64),
+  .weights_sha256 = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31},
   .thread_workspace_bytes = UINT64_C(4096),
   .is_static = 0,
   .arena_bytes = arena_bytes,

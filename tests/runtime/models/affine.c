@@ -12,6 +12,9 @@
 #ifndef ARENA_BYTES
 #define ARENA_BYTES 64
 #endif
+#ifndef WEIGHTS_SHA256
+#define WEIGHTS_SHA256 0
+#endif
 #ifndef WORKSPACE_BYTES
 #define WORKSPACE_BYTES 0
 #endif
@@ -95,6 +98,7 @@ const lepton_model lepton_generated_model = {
     .kernels = kernels,
 #ifdef WEIGHTS_FILE
     .weights_file = WEIGHTS_FILE,
+    .weights_sha256 = {WEIGHTS_SHA256},
 #else
     .weights = (const uint8_t *)scale,
 #endif

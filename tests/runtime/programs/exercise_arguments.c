@@ -74,6 +74,25 @@ static void result_fed_back(lepton_session *session) {
   }
 }
 
+/* Pointers into the session's own buffers, given for another output or not at their start. */
+static void buffers_of_other_outputs(lepton_session *session) {
+  fill(memory, 8, memory + 64, 8);
+  lepton_tensor inputs[INPUTS] = {matrix(memory, 2, 4), matrix(memory + 64, 2, 4)};
+  lepton_tensor outputs[OUTPUTS] = {{0}};
+  CHECK(lepton_run(session, inputs, INPUTS, outputs, OUTPUTS) == LEPTON_OK);
+  lepton_tensor swapped[OUTPUTS] = {outputs[1], outputs[0], outputs[2]};
+  CHECK_ERROR(lepton_run(session, inputs, INPUTS, swapped, OUTPUTS), LEPTON_ERROR_ARGUMENT,
+              "given for output \"sum\" lies in the session's own buffer of output \"row_ids\"");
+  lepton_tensor doubled[OUTPUTS] = {outputs[0], {.data = outputs[0].data, .bytes = 32}, outputs[2]};
+  CHECK_ERROR(lepton_run(session, inputs, INPUTS, doubled, OUTPUTS), LEPTON_ERROR_ARGUMENT,
+              "given for output \"row_ids\" lies in the session's own buffer of output \"sum\"");
+  lepton_tensor inside[OUTPUTS] = {{.data = (float *)outputs[0].data + 1, .bytes = 32}};
+  CHECK_ERROR(lepton_run(session, inputs, INPUTS, inside, OUTPUTS), LEPTON_ERROR_ARGUMENT,
+              "given for output \"sum\" lies in the session's own buffer of output \"sum\"");
+  CHECK(lepton_run(session, inputs, INPUTS, outputs, OUTPUTS) == LEPTON_OK);
+  check_sum(&outputs[0], 2, 4);
+}
+
 static void wrong_inputs(lepton_session *session) {
   lepton_tensor good[INPUTS] = {matrix(memory, 2, 4), matrix(memory + 64, 2, 4)}, inputs[INPUTS];
   lepton_tensor outputs[OUTPUTS] = {{0}};
@@ -184,6 +203,7 @@ int main(void) {
     own_buffers(session, 1);
     output_over_input(session);
     result_fed_back(session);
+    buffers_of_other_outputs(session);
     wrong_inputs(session);
     wrong_calls(session);
     sizes_beyond_memory(session);
