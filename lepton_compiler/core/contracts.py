@@ -1,4 +1,13 @@
-"""What must hold when a stage is reached. A broken contract is the compiler's fault and names stage and node."""
+"""What must hold when a stage is reached. A broken contract is the compiler's fault and names stage and node.
+
+    IMPORTED    main names its inputs and outputs, and every shape is known, be it by symbols
+    CANONICAL   no batch norm is left, and no operator that reads constants only, unless its result is large or symbolic
+    FUSED       nothing runs alone that could run in the kernel of the convolution or matrix product before it
+    LOWERED     only calls of kernels and reshapes are left
+    SCHEDULED   every kernel has a schedule and says which
+
+Identities are no part of it: the pass that removes them can be switched off.
+"""
 
 from __future__ import annotations
 
@@ -53,13 +62,34 @@ def _check_canonical(module: tvm.IRModule) -> Iterator[str]:
 
 def _is_small_constant(binding: relax.VarBinding) -> bool:
     """Whether an operator reads constants only and its result is too small to be kept unfolded for its size."""
+    if operator_name(binding.value) in (None, "relax.call_tir"):
+        return False
+    args = binding.value.args
+    if not all(map(_is_constant, args)) or not any(map(_holds_tensor, args)):
+        return False
     ty = binding.var.ty
-    if operator_name(binding.value) in (None, "relax.call_tir") or not isinstance(ty, relax.TensorType):
-        return False
-    if not all(isinstance(arg, GenericConst) for arg in binding.value.args) or not binding.value.args:
-        return False
+    sizes = [_elements(field) for field in (ty.fields if isinstance(ty, relax.TupleType) else [ty])]
+    return bool(sizes) and None not in sizes and sum(sizes) <= _ALWAYS_FOLDED_ELEMENTS
+
+
+def _is_constant(arg: relax.Expr) -> bool:
+    if isinstance(arg, relax.Tuple):
+        return all(map(_is_constant, arg.fields))
+    if isinstance(arg, relax.ShapeExpr):
+        return all(isinstance(extent, tvm.tirx.IntImm) for extent in arg.values)
+    return isinstance(arg, GenericConst | tvm.tirx.IntImm | tvm.tirx.FloatImm | tvm.ir.StringImm)
+
+
+def _holds_tensor(arg: relax.Expr) -> bool:
+    return any(isinstance(field, GenericConst) for field in (arg.fields if isinstance(arg, relax.Tuple) else [arg]))
+
+
+def _elements(ty: relax.Type) -> int | None:
+    """Number of elements of a tensor, None where it is not known."""
+    if not isinstance(ty, relax.TensorType) or ty.shape is None:
+        return None
     extents = [int(extent) for extent in ty.shape.values if isinstance(extent, tvm.tirx.IntImm)]
-    return len(extents) == ty.ndim and math.prod(extents) <= _ALWAYS_FOLDED_ELEMENTS
+    return math.prod(extents) if len(extents) == ty.ndim else None
 
 
 def _check_fused(module: tvm.IRModule) -> Iterator[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import tvm
 
 from lepton_compiler.core.contracts import check_contract
-from lepton_compiler.core.errors import InternalError, LeptonError
+from lepton_compiler.core.errors import InternalError, UserError
 from lepton_compiler.core.instruments import Instrument
 from lepton_compiler.core.pass_base import Pass
 from lepton_compiler.core.program import PassRecord, Program, Stage
@@ -26,14 +26,24 @@ def run_stages(program: Program, plans: Sequence[StagePlan], instruments: Sequen
     """Takes ``program`` through every stage of ``plans``.
 
     Raises:
-        InternalError: A pass failed or broke a contract; the message names the pass and those before it.
+        InternalError: A pass failed, and the message names it and those before it; or a contract is broken, and the
+            message names the passes of the stage.
+        UserError: A pass found that the user asked for something impossible.
     """
     for plan in plans:
         for pass_ in plan.passes:
             program = _run_pass(program, pass_, plan.stage, instruments)
-        check_contract(program.module, plan.stage)
+        _check_stage(program, plan)
         program = replace(program, stage=plan.stage)
     return program
+
+
+def _check_stage(program: Program, plan: StagePlan) -> None:
+    try:
+        check_contract(program.module, plan.stage)
+    except InternalError as error:
+        passes = ", ".join(pass_.name() for pass_ in plan.passes) or "none"
+        raise InternalError(f"{error}; passes of the stage: {passes}") from error
 
 
 def _run_pass(program: Program, pass_: Pass, stage: Stage, instruments: Sequence[Instrument]) -> Program:
@@ -43,7 +53,7 @@ def _run_pass(program: Program, pass_: Pass, stage: Stage, instruments: Sequence
     try:
         # Some of TVM's passes write into their input, so each pass gets a module of its own.
         result = pass_.run(program.module.clone(), program.target)
-    except LeptonError:
+    except UserError:
         raise
     except Exception as error:
         before = ", ".join(record.pass_name for record in program.history) or "none"

@@ -125,7 +125,8 @@ def _broadcast(call: relax.Call, arrays: _Arrays) -> np.ndarray:
 
 
 # Reshapes, squeezes and casts take their shape and dtype from the node's type. Integer division, rounding and the like
-# are missing on purpose: TVM's kernels and NumPy disagree there.
+# are missing on purpose: TVM's kernels and NumPy disagree there. Maxima are
+# here because TVM's own drop NaN, sinh and cosh because it has no code for them.
 _BY_NUMPY: dict[str, Callable[[relax.Call, _Arrays], np.ndarray]] = {
     "relax.reshape": _of_arrays(lambda x: x),
     "relax.squeeze": _of_arrays(lambda x: x),
@@ -141,6 +142,11 @@ _BY_NUMPY: dict[str, Callable[[relax.Call, _Arrays], np.ndarray]] = {
     "relax.negative": _of_arrays(np.negative),
     "relax.abs": _of_arrays(np.abs),
     "relax.sqrt": _of_arrays(np.sqrt),
+    "relax.sinh": _of_arrays(lambda x: np.sinh(x.astype(np.float64))),
+    "relax.cosh": _of_arrays(lambda x: np.cosh(x.astype(np.float64))),
+    "relax.nn.relu": _of_arrays(lambda x: np.maximum(x, x.dtype.type(0))),
+    "relax.maximum": _of_arrays(np.maximum),
+    "relax.minimum": _of_arrays(np.minimum),
     "relax.isnan": _of_arrays(np.isnan),
     "relax.isinf": _of_arrays(np.isinf),
     "relax.where": _of_arrays(np.where),

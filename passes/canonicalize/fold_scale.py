@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import tvm
+import tvm_ffi
 from tvm import relax
 
 from lepton_compiler.core.contracts import operator_name
@@ -87,6 +88,8 @@ def _fold_before(graph: MainGraph, node: Node) -> Replacement | Decline | None:
     operator = read_linear_operator(node.value)
     if isinstance(operator, str):
         return Decline(node.name, f"the factor {scaled.name} can't be folded into it: {operator}")
+    if not tvm_ffi.structural_equal(x.ty, scaled.ty):
+        return Decline(node.name, f"the factor {scaled.name} broadcasts its input to another shape")
     scale = per_channel(factor, x.ty.ndim, operator.input_axis, operator.input_channels)
     if scale is None:
         return Decline(node.name, f"the factor {scaled.name} is not one value an input channel")

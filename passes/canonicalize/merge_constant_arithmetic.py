@@ -5,10 +5,19 @@
     (x * a + b) * c    ->   x * (a * c) + b * c
 
 Constants are computed in float64 and rounded once; integers are left alone, since they may wrap around.
+
+What an intermediate result rounds away can be the point, so three kinds of chain stay as they are:
+
+* Sums whose constants cancel: ``(x + 12582912) - 12582912`` rounds x to an integer. Merged constants keep at least half
+  of the larger one's magnitude, so that the rounding of ``x + a`` was at most two units in the last place of theirs.
+* Products with an extreme factor: ``(x * 1e-30) * 1e30`` flushes small x to 0. A factor may use half of its type's
+  exponent range, which leaves the other half to x before the product overflows or becomes subnormal.
+* Constants that would grow: ``[H, 1]`` and ``[1, W]`` make ``[H, W]``.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +30,9 @@ from lepton_compiler.core.program import Decline
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, constant
 from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, join_names, rewrite_main
 from lepton_compiler.targets.spec import TargetSpec
+
+_LARGEST_EXPONENT = {"float16": 8, "bfloat16": 64, "float32": 64, "float64": 512}
+"""Half of the exponent range, by element type; factors of narrower types have no room at all."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +68,12 @@ def _merge(graph: MainGraph, node: Node) -> Replacement | Decline | None:
 
 
 def _merge_equal(graph: MainGraph, node: Node, outer: _Step, inner: _Step) -> Replacement | Decline:
-    combine = np.add if outer.operator == "relax.add" else np.multiply
-    merged = _rounded(combine(inner.operand, outer.operand), outer.dtype)
     if graph.readers(outer.x) > 1:
         return Decline(node.name, f"{outer.x.name} before it is read by {graph.readers(outer.x)} nodes")
-    if merged is None:
-        return Decline(node.name, f"its constant merged with that of {outer.x.name} leaves the range of {outer.dtype}")
+    combine = _added if outer.operator == "relax.add" else _multiplied
+    merged = combine(inner.operand, outer.operand, outer.dtype)
+    if isinstance(merged, str):
+        return Decline(node.name, f"its constant merged with that of {outer.x.name} {merged}")
     make = relax.op.add if outer.operator == "relax.add" else relax.op.multiply
     name = join_names(outer.x.name, node.name)
     return Replacement(make(inner.x, merged), f"merged with {outer.x.name}", name)
@@ -71,20 +83,58 @@ def _distribute(graph: MainGraph, node: Node, outer: _Step, inner: _Step, produc
     for var in (outer.x, inner.x):
         if graph.readers(var) > 1:
             return Decline(node.name, f"{var.name} before it is read by {graph.readers(var)} nodes")
-    scale = _rounded(product.operand * outer.operand, outer.dtype)
-    shift = _rounded(inner.operand * outer.operand, outer.dtype)
-    if scale is None or shift is None:
-        return Decline(node.name, f"its constant merged with that of {outer.x.name} leaves the range of {outer.dtype}")
+    scale = _multiplied(product.operand, outer.operand, outer.dtype)
+    if isinstance(scale, str):
+        return Decline(node.name, f"its constant merged with that of {inner.x.name} {scale}")
+    shift = _multiplied(inner.operand, outer.operand, outer.dtype)
+    if isinstance(shift, str):
+        return Decline(node.name, f"its constant merged with that of {outer.x.name} {shift}")
     scaled = graph.emit(inner.x.name, relax.op.multiply(product.x, scale))
     name = join_names(outer.x.name, node.name)
     return Replacement(relax.op.add(scaled, shift), f"merged with {inner.x.name} and {outer.x.name}", name)
 
 
-def _rounded(exact: np.ndarray, dtype: np.dtype) -> relax.Expr | None:
-    """A constant of ``dtype``, None where a value leaves its range."""
+def _added(first: np.ndarray, second: np.ndarray, dtype: np.dtype) -> relax.Expr | str:
+    """The sum as a constant of ``dtype``, or what is wrong with it."""
+    if growth := _growth(first, second):
+        return growth
+    merged = first + second
+    if (np.abs(merged) < 0.5 * np.maximum(np.abs(first), np.abs(second))).any():
+        return "cancels it, and with it what the addition in between rounds away"
+    return _rounded(merged, dtype)
+
+
+def _multiplied(first: np.ndarray, second: np.ndarray, dtype: np.dtype) -> relax.Expr | str:
+    """The product as a constant of ``dtype``, or what is wrong with it."""
+    if growth := _growth(first, second):
+        return growth
+    merged = first * second
+    rounded = _rounded(merged, dtype)
+    if isinstance(rounded, str):
+        return rounded
+    limit = _LARGEST_EXPONENT.get(dtype.name, 0)
+    if _is_extreme(first, limit) or _is_extreme(merged, limit):
+        return f"drops a product that may overflow or become 0: a factor is outside of 2^-{limit} to 2^{limit}"
+    return rounded
+
+
+def _growth(first: np.ndarray, second: np.ndarray) -> str | None:
+    shape = np.broadcast_shapes(first.shape, second.shape)
+    size = math.prod(shape)
+    return f"grows to {size} elements" if size > max(first.size, second.size) else None
+
+
+def _is_extreme(factor: np.ndarray, limit: int) -> bool:
+    magnitude = np.abs(factor[factor != 0])
+    return bool(((magnitude < 2.0**-limit) | (magnitude > 2.0**limit)).any())
+
+
+def _rounded(exact: np.ndarray, dtype: np.dtype) -> relax.Expr | str:
+    """A constant of ``dtype``, or that a value leaves its range."""
     with np.errstate(over="ignore"):
         rounded = exact.astype(dtype)
-    return constant(rounded) if np.isfinite(rounded.astype(np.float64)).all() else None
+    in_range = np.isfinite(rounded.astype(np.float64)).all()
+    return constant(rounded) if in_range else f"leaves the range of {dtype}"
 
 
 def _read_step(value: relax.Expr | None) -> _Step | None:

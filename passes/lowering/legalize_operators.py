@@ -19,6 +19,12 @@ from lepton_compiler.core.program import Decline, Rewrite
 from lepton_compiler.passes.lowering.keep_result_types import keep_result_types
 from lepton_compiler.passes.lowering.legalize_convolutions import CONVOLUTIONS, legalize_convolution, why_not_packed
 from lepton_compiler.passes.lowering.legalize_matmul import legalize_matmul, why_not_packed_dense
+from lepton_compiler.passes.lowering.nan_keeping import (
+    legalize_clip,
+    legalize_maximum,
+    legalize_minimum,
+    legalize_relu,
+)
 from lepton_compiler.targets.spec import TargetSpec
 
 
@@ -44,6 +50,10 @@ def _legalizers(target: TargetSpec) -> dict[str, Callable[[relax.BlockBuilder, r
     return {
         **dict.fromkeys(CONVOLUTIONS, partial(legalize_convolution, target=target)),
         "relax.matmul": partial(legalize_matmul, target=target),
+        "relax.nn.relu": legalize_relu,
+        "relax.clip": legalize_clip,
+        "relax.maximum": legalize_maximum,
+        "relax.minimum": legalize_minimum,
     }
 
 

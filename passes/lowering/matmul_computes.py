@@ -55,8 +55,8 @@ def batched_matmul(left: te.Tensor, right: te.Tensor, batch: Sequence[Size]) -> 
 
     def sums(*index: tirx.Var) -> tirx.Expr:
         *place, row, column = index
-        a = left(*_broadcast_index(place, left.shape[:-2]), row, inner)
-        b = right(*_broadcast_index(place, right.shape[:-2]), inner, column)
+        a = left(*broadcast_index(place, left.shape[:-2]), row, inner)
+        b = right(*broadcast_index(place, right.shape[:-2]), inner, column)
         return te.sum(a * b, axis=inner)
 
     shape = (*batch, left.shape[-2], right.shape[-1])
@@ -64,7 +64,7 @@ def batched_matmul(left: te.Tensor, right: te.Tensor, batch: Sequence[Size]) -> 
     return te.compute(shape, lambda *index: accumulated(*index), name="matmul_output")
 
 
-def _broadcast_index(place: Sequence[tirx.Expr], shape: Sequence[Size]) -> list[tirx.Expr]:
+def broadcast_index(place: Sequence[tirx.Expr], shape: Sequence[Size]) -> list[tirx.Expr]:
     """Index into an operand whose axes of size 1, or missing ones in front, are repeated."""
     used = place[len(place) - len(shape) :]
     return [0 if isinstance(size, tirx.IntImm) and int(size) == 1 else i for i, size in zip(used, shape, strict=True)]

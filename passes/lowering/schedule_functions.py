@@ -9,7 +9,7 @@ import tvm
 from tvm import tirx
 
 from lepton_compiler.core.pass_base import Pass, PassResult
-from lepton_compiler.core.program import Rewrite
+from lepton_compiler.core.program import Decline, Rewrite
 from lepton_compiler.targets.cpu.schedule import schedule_function
 from lepton_compiler.targets.spec import TargetSpec
 
@@ -21,11 +21,13 @@ class ScheduleFunctions(Pass):
     required: ClassVar[bool] = True
 
     def run(self, module: tvm.IRModule, target: TargetSpec) -> PassResult:
-        """Schedules each PrimFunc; the rewrite's node is the kernel's name."""
-        rewrites = []
+        """Schedules each PrimFunc; the node of a rewrite or decline is the kernel's name."""
+        rewrites, declines = [], []
         for var, func in list(module.functions.items()):
             if isinstance(func, tirx.PrimFunc):
                 scheduled = schedule_function(func, target)
                 module.update_func(var, scheduled.func)
                 rewrites.append(Rewrite(var.name_hint, f"scheduled as {scheduled.schedule}"))
-        return PassResult(module, tuple(rewrites))
+                if scheduled.refused is not None:
+                    declines.append(Decline(var.name_hint, scheduled.refused))
+        return PassResult(module, tuple(rewrites), tuple(declines))

@@ -11,6 +11,8 @@ from lepton_compiler.targets.cpu.block_analysis import BlockInfo, describe_block
 _MOST_CHEAP_READERS = 3
 """Readers that may each repeat a stage of plain arithmetic."""
 
+_CHEAP_CALLS = {"tirx.if_then_else", "tirx.isnan"}
+
 
 def inline_elementwise(sch: Schedule) -> None:
     """Inlines every stage for which that saves more than it repeats."""
@@ -60,5 +62,5 @@ def _is_condition(call: Call) -> bool:
 def _has_call(node: SBlock) -> bool:
     """Whether the stage computes a function (exp, tanh, ...) that is too dear to repeat."""
     found: list[Call] = []
-    structural_walk(node.body, (Call, lambda call: found.append(call) if not _is_condition(call) else None))
+    structural_walk(node.body, (Call, lambda call: found.append(call) if call.op.name not in _CHEAP_CALLS else None))
     return bool(found)

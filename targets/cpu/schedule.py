@@ -38,11 +38,14 @@ class ScheduledFunction:
         func: The function, with the attributes ``lepton.anchor`` and ``lepton.schedule``.
         anchor: What dominates its work, such as ``"conv2d"``.
         schedule: The chosen schedule and its knob values in one line.
+        refused: Which schedule of its own the function should have had and why TVM refused it, in one sentence; None
+            where nothing was refused.
     """
 
     func: tirx.PrimFunc
     anchor: str
     schedule: str
+    refused: str | None = None
 
 
 ROW_REDUCTION = "row_reduction"
@@ -70,7 +73,7 @@ def schedule_function(func: tirx.PrimFunc, spec: TargetSpec) -> ScheduledFunctio
         sch, words = _SCHEDULERS[anchor](_new_schedule(func), spec)
     except ScheduleError as error:
         # TVM checks the legality of each step; what an unusual epilogue makes illegal still has a correct schedule.
-        return _schedule_generic(func, spec, note=f" (no {anchor} schedule: {_first_reason(error)})")
+        return _schedule_generic(func, spec, refused=f"no {anchor} schedule: {_first_reason(error)}")
     return _result(_finish(sch), anchor, words)
 
 
@@ -84,13 +87,15 @@ def _find_anchor(func: tirx.PrimFunc) -> str | None:
     return ROW_REDUCTION if row_axes(sch, root_blocks(sch)) is not None else None
 
 
-def _schedule_generic(func: tirx.PrimFunc, spec: TargetSpec, note: str = "") -> ScheduledFunction:
+def _schedule_generic(func: tirx.PrimFunc, spec: TargetSpec, refused: str | None = None) -> ScheduledFunction:
     sch = _new_schedule(func)
     inline_elementwise(sch)
     stages = root_blocks(sch)
     anchor = "generic" if any(info.is_reduction or info.is_opaque for info in stages) or not stages else "elementwise"
-    words = schedule_generic(sch, spec) + note
-    return _result(_finish(sch), anchor, words)
+    words = schedule_generic(sch, spec)
+    if refused is not None:
+        words += f" ({refused})"
+    return _result(_finish(sch), anchor, words, refused)
 
 
 def _new_schedule(func: tirx.PrimFunc) -> Schedule:
@@ -108,6 +113,7 @@ def _first_reason(error: ScheduleError) -> str:
     return lines[-1] if lines else "not legal"
 
 
-def _result(func: tirx.PrimFunc, anchor: str, schedule: str) -> ScheduledFunction:
+def _result(func: tirx.PrimFunc, anchor: str, schedule: str, refused: str | None = None) -> ScheduledFunction:
     text = f"{anchor}: {schedule}"
-    return ScheduledFunction(func.with_attr(ANCHOR_ATTRIBUTE, anchor).with_attr(SCHEDULE_ATTRIBUTE, text), anchor, text)
+    func = func.with_attr(ANCHOR_ATTRIBUTE, anchor).with_attr(SCHEDULE_ATTRIBUTE, text)
+    return ScheduledFunction(func, anchor, text, refused)

@@ -5,7 +5,9 @@
     sigmoid(x)  1 / (1 + exp(-x))
     erf(x)      x p(x^2), or 1 - exp(-q(|x|)) away from 0          within 2e-7 relative
 
-Overflow gives infinity, underflow a subnormal number and then 0, and NaN stays NaN. Only float32 is replaced.
+sinh, cosh and fmod, for which TVM's LLVM code generator has no lowering, call the C library.
+
+Overflow gives infinity, underflow a subnormal number and then 0, and NaN stays NaN. Arithmetic replaces float32 only.
 
 Sources: exp: reduction after Cody and Waite, "Software Manual for the Elementary Functions", 1980, polynomial of
 Cephes' expf (S. Moshier). tanh: the rational minimax approximation of Eigen's generic packet math. erf: minimax
@@ -51,7 +53,10 @@ def expand_functions(func: tirx.PrimFunc) -> tirx.PrimFunc:
     names = itertools.count()
 
     def replace(call: Call) -> tirx.Expr:
-        expand = _EXPANSIONS.get(getattr(call.op, "name", ""))
+        name = getattr(call.op, "name", "")
+        if name in _C_LIBRARY:
+            return _c_library_call(_C_LIBRARY[name], call)
+        expand = _EXPANSIONS.get(name)
         if expand is None or str(call.ty.dtype) != "float32":
             return call
         return _named(call.args[0], names, lambda x: expand(x, names))
@@ -110,6 +115,16 @@ _EXPANSIONS: dict[str, Callable[[Var, itertools.count], tirx.Expr]] = {
     "tirx.sigmoid": _sigmoid,
     "tirx.erf": _erf,
 }
+_C_LIBRARY = {"tirx.sinh": "sinh", "tirx.cosh": "cosh", "tirx.fmod": "fmod"}
+
+
+def _c_library_call(function: str, call: Call) -> tirx.Expr:
+    dtype = str(call.ty.dtype)
+    if dtype == "float64":
+        return tirx.call_pure_extern(dtype, function, *call.args)
+    # Narrower types than float32 have no functions of their own.
+    args = [arg.astype("float32") for arg in call.args]
+    return tirx.call_pure_extern("float32", f"{function}f", *args).astype(dtype)
 
 
 def _unless_nan(x: Var, value: tirx.Expr) -> tirx.Expr:

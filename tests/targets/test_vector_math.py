@@ -22,8 +22,8 @@ SUBNORMAL_STEP = 2.0**-149
 SMALLEST_NORMAL = np.finfo(np.float32).tiny
 
 
-def _build(name: str, size: int):
-    data = te.placeholder((size,), "float32", name="data")
+def _build(name: str, size: int, dtype: str = "float32"):
+    data = te.placeholder((size,), dtype, name="data")
     result = te.compute((size,), lambda i: getattr(tirx, name)(data[i]), name="result")
     spec = native_target()
     function = schedule_function(te.create_prim_func([data, result]), spec).func.with_attr("global_symbol", "main")
@@ -61,3 +61,38 @@ def test_accuracy_and_special_values(name):
 def test_calls_no_library_function(name):
     assembly = _build(name, 1024).inspect_source("asm")
     assert not re.search(r"\b(expf|tanhf|erff)\b", assembly)
+
+
+LIBRARY_TOLERANCE = {"float16": 1e-3, "float32": 3e-7, "float64": 1e-15}
+"""Relative; one or two units in the last place."""
+
+
+@pytest.mark.parametrize("dtype", LIBRARY_TOLERANCE)
+@pytest.mark.parametrize("name", ["sinh", "cosh"])
+def test_hyperbolic_functions(name, dtype):
+    largest = 11.0 if dtype == "float16" else 88.0
+    tiny = 1e-3 if dtype == "float16" else 1e-20
+    points = np.concatenate([np.linspace(-largest, largest, 501), [0.0, tiny, -tiny, np.inf, -np.inf, np.nan]])
+    points = points.astype(dtype)
+    library = _build(name, points.size, dtype)
+    output = tvm.runtime.empty(points.shape, dtype)
+    library["main"](tvm.runtime.tensor(points), output)
+    expected = getattr(np, name)(points.astype("float64"))
+    np.testing.assert_allclose(output.numpy().astype("float64"), expected, rtol=LIBRARY_TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", LIBRARY_TOLERANCE)
+def test_remainder_is_exact_also_for_large_quotients(dtype):
+    left = np.array([7.5, -7.5, 1e4, -0.0, np.inf, np.nan, 3.0, 6e4, 1.0] * 9, dtype)
+    right = np.array([2.0, 2.0, 0.3, 1.0, 2.0, 1.0, 0.0, 0.01, np.inf] * 9, dtype)
+    if dtype != "float16":
+        left[7], right[7] = 1e30, 3e-5
+    a, b = (te.placeholder((left.size,), dtype, name=name) for name in "ab")
+    result = te.compute((left.size,), lambda i: tirx.fmod(a(i), b(i)), name="result")
+    spec = native_target()
+    function = schedule_function(te.create_prim_func([a, b, result]), spec).func.with_attr("global_symbol", "main")
+    library = tvm.tirx.build(tvm.IRModule({"main": function}), tvm.target.Target(spec.llvm_target()))
+    output = tvm.runtime.empty(left.shape, dtype)
+    library["main"](tvm.runtime.tensor(left), tvm.runtime.tensor(right), output)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(output.numpy(), np.fmod(left, right))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
-from pass_checks import check_numbers, check_rewrite, check_unchanged, node_names, reasons, run_pass
+from pass_checks import check_numbers, check_rewrite, check_unchanged, evaluate, node_names, reasons, run_pass
 from tvm import relax, topi
 from tvm.script import ir as I
 from tvm.script import relax as R
@@ -86,6 +86,24 @@ def test_gives_the_bits_that_the_kernel_would_compute(name: str) -> None:
     result = run_pass(FoldConstants(), before)
     assert node_names(result.module) == []
     check_numbers(before, result.module, tolerance=0)
+
+
+KEEP_NAN = {
+    "relu": (relax.op.nn.relu(_SMALL), lambda x: np.maximum(x, 0)),
+    "maximum": (relax.op.maximum(relax.const(np.float32(1)), _SMALL), lambda x: np.maximum(x, 1)),
+    "minimum": (relax.op.minimum(_SMALL, relax.const(np.float32(1))), lambda x: np.minimum(x, 1)),
+    "sinh": (relax.op.sinh(_SMALL), np.sinh),
+    "cosh": (relax.op.cosh(_SMALL), np.cosh),
+}
+
+
+@pytest.mark.parametrize("name", KEEP_NAN)
+def test_folds_what_plain_tvm_computes_differently_or_not_at_all(name: str) -> None:
+    step, reference = KEEP_NAN[name]
+    result = run_pass(FoldConstants(), _module(step))
+    assert node_names(result.module) == []
+    (folded,) = evaluate(result.module, [np.zeros(1, "float32")])
+    np.testing.assert_allclose(folded, reference(_SMALL.value.numpy()), rtol=2e-7)
 
 
 def test_folds_operators_with_several_outputs() -> None:

@@ -163,3 +163,23 @@ def test_says_nothing_about_factors_far_from_weights() -> None:
             return y
 
     assert check_unchanged(FoldScale(), Far).declines == ()
+
+
+GROWING = {
+    "convolution": ((1, 1, 5, 5), (3, 1, 1), lambda x: relax.op.nn.conv2d(x, W)),
+    "matmul": ((2, 1), (4,), lambda x: relax.op.matmul(x, relax.const(_array(4, 6)))),
+}
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_refuses_factors_that_grow_the_input(name: str) -> None:
+    shape, factor_shape, linear = GROWING[name]
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType(shape, "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            scaled = builder.emit(relax.op.multiply(x, relax.const(_array(*factor_shape))), "scaled")
+            output = builder.emit_output(linear(scaled), "linear")
+        builder.emit_func_output(output)
+    reason = reasons(check_unchanged(FoldScale(), builder.get()))["linear"]
+    assert reason == "the factor scaled broadcasts its input to another shape"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from pass_checks import check_rewrite, check_unchanged, node_names, reasons
+import pytest
+import tvm
+from pass_checks import check_rewrite, check_unchanged, node_names, reasons, run_pass
 from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
 
+from lepton_compiler.core.contracts import bindings
 from lepton_compiler.passes.canonicalize.merge_constant_arithmetic import MergeConstantArithmetic
 
-A, B = np.array([0.5, 2.0, 3.0], "float32"), np.array([[4.0], [8.0]], "float32")
+A, B = np.array([0.5, 2.0, 3.0], "float32"), np.array([[8.0, 8.0, 8.0], [16.0, 16.0, 16.0]], "float32")
 FIRST, SECOND = relax.const(A), relax.const(B)
+COLUMN = relax.const(np.array([[4.0], [8.0]], "float32"))
 SUM, PRODUCT = relax.const(A - B), relax.const(A / B)
 SCALE, SHIFT = relax.const(A * B), relax.const(A * B)
 
@@ -122,3 +126,86 @@ def test_leaves_integers_and_mixed_operators_alone() -> None:
             return (inverse, i2)
 
     assert check_unchanged(MergeConstantArithmetic(), Apart).declines == ()
+
+
+def _chain(operator: str, first: object, second: object, dtype: str = "float32") -> tvm.IRModule:
+    """``(x operator first) operator second``."""
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((2, 3), dtype))
+    make = {"add": relax.op.add, "multiply": relax.op.multiply}[operator]
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            inner = builder.emit(make(x, relax.const(np.array(first, dtype), dtype)), "first")
+            output = builder.emit_output(make(inner, relax.const(np.array(second, dtype), dtype)), "second")
+        builder.emit_func_output(output)
+    return builder.get()
+
+
+ROUNDING = 12582912.0
+"""1.5 * 2^23: adding it and taking it away again rounds a small float32 to an integer."""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(ROUNDING, -ROUNDING), (1e20, -1e20), ([1.0, 1.0, 4.0], [1.0, 1.0, -3.0]), (-5.0, 3.0)]
+)
+def test_refuses_sums_that_cancel(first: object, second: object) -> None:
+    result = check_unchanged(MergeConstantArithmetic(), _chain("add", first, second))
+    reason = "cancels it, and with it what the addition in between rounds away"
+    assert reasons(result) == {"second": f"its constant merged with that of first {reason}"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dtype", "exponent"),
+    [
+        (1e-30, 1e30, "float32", 64),
+        (1e25, 1e-25, "float32", 64),
+        (1e-15, 1e-15, "float32", 64),
+        (1024.0, 1 / 1024, "float16", 8),
+        (1e200, 1e-200, "float64", 512),
+    ],
+)
+def test_refuses_products_with_extreme_factors(first: float, second: float, dtype: str, exponent: int) -> None:
+    result = check_unchanged(MergeConstantArithmetic(), _chain("multiply", first, second, dtype))
+    assert reasons(result) == {
+        "second": "its constant merged with that of first drops a product that may overflow or become 0: "
+        f"a factor is outside of 2^-{exponent} to 2^{exponent}"
+    }
+
+
+@pytest.mark.parametrize("operator", ["add", "multiply"])
+def test_refuses_constants_that_would_grow(operator: str) -> None:
+    module = _chain(operator, [[1.0], [2.0]], [[1.0, 2.0, 3.0]])
+    result = check_unchanged(MergeConstantArithmetic(), module)
+    assert reasons(result) == {"second": "its constant merged with that of first grows to 6 elements"}
+
+
+@pytest.mark.parametrize(
+    ("operator", "first", "second", "merged"),
+    [
+        ("add", 1e20, 1e20, 2e20),
+        ("add", 0.0, -3.0, -3.0),
+        ("add", 4.0, -2.0, 2.0),
+        ("multiply", 0.0, 3.0, 0.0),
+        ("multiply", 2.0**-64, 2.0**64, 1.0),
+    ],
+)
+def test_merges_up_to_the_limits(operator: str, first: float, second: float, merged: float) -> None:
+    result = run_pass(MergeConstantArithmetic(), _chain(operator, first, second))
+    (node,) = bindings(result.module)
+    assert float(node.value.args[1].value.numpy()) == np.float32(merged)
+
+
+def test_refuses_to_multiply_out_what_would_grow() -> None:
+    @I.ir_module
+    class ScaledSum:
+        @R.function
+        def main(x: R.Tensor((2, 3), "float32")):
+            with R.dataflow():
+                product = R.multiply(x, COLUMN)
+                shifted = R.add(product, FIRST)
+                scaled = R.multiply(shifted, FIRST)
+                R.output(scaled)
+            return scaled
+
+    result = check_unchanged(MergeConstantArithmetic(), ScaledSum)
+    assert reasons(result) == {"scaled": "its constant merged with that of product grows to 6 elements"}
