@@ -7,7 +7,9 @@ handle is noted and the walk goes on, so that one run finds everything that a mo
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 and float8 with NumPy, which ONNX tensors may have
@@ -16,6 +18,7 @@ import onnx
 import tvm
 from tvm import relax, topi
 
+from lepton_compiler.core.errors import InternalError
 from lepton_compiler.frontend import fold_constants, function_bodies, shape_operators, tvm_converters, unrolled_loops
 from lepton_compiler.frontend.conversion import Conversion, ConversionError
 from lepton_compiler.frontend.declared_shapes import declared_shapes, empty_inputs, shapes_before
@@ -26,6 +29,10 @@ from lepton_compiler.frontend.operators.registry import Converter, find_converte
 from lepton_compiler.frontend.scope import LazyTensor, Scope
 from lepton_compiler.frontend.shape_values import ShapeValue
 from lepton_compiler.frontend.unsupported import Refusal
+
+_TVM_FOLDER = Path(tvm.__file__).parent
+# What the tracebacks of TVM's errors name for frames of C++ and of its Cython bridge.
+_COMPILED_SOURCES = (".cc", ".h", ".pxi")
 
 
 class _Unavailable:
@@ -260,16 +267,34 @@ class GraphConverter:
         return [self._read(output.name, inner) for output in graph.output]
 
 
-# What Python, NumPy and TVM raise when a node holds something that its converter did not expect.
-_UNEXPECTED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-
-
 def _run_converter(converter: Converter, conversion: Conversion) -> Any:
+    """What a converter gives.
+
+    Raises:
+        ConversionError: The converter refuses the node, or TVM or NumPy find that its types or shapes don't fit.
+        InternalError: The converter is wrong.
+    """
     try:
         return converter(conversion)
-    except _UNEXPECTED as error:
+    except ConversionError:
+        raise
+    except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConversionError(f"its converter does not handle this node: {reason}") from error
+        if isinstance(error, ValueError) or _is_raised_by_tvm(error):
+            raise ConversionError(f"its converter does not handle this node: {reason}") from error
+        where = f"{converter.__module__}.{converter.__qualname__}"
+        raise InternalError(
+            f'the converter {where} failed on node "{conversion.name}" ({conversion.op}): '
+            f"{type(error).__name__}: {reason}; please report this with the model"
+        ) from error
+
+
+def _is_raised_by_tvm(error: Exception) -> bool:
+    """Whether the innermost frame is TVM's: its Python code, or C++, whose errors come as Python's own types."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and (
+        Path(frames[-1].filename).is_relative_to(_TVM_FOLDER) or frames[-1].filename.endswith(_COMPILED_SOURCES)
+    )
 
 
 def _operator_label(node: onnx.NodeProto) -> str:

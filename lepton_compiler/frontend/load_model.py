@@ -1,13 +1,14 @@
 """Reads an ONNX file and checks it, so that everything after this may trust the graph.
 
 External tensor data stays inside the model's folder: a path that is absolute, climbs out with ``..`` or leaves through
-a symbolic link is refused, and so is a range that the file does not have.
+a symbolic link is refused, and so is a range that the file does not have or that does not fit the tensor's shape.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from lepton_compiler.frontend.wire_format import describe_damage
 
 _PROTOBUF_LIMIT_BYTES = (1 << 31) - 1
 _DEFAULT_DOMAINS = ("", "ai.onnx")
+# Element types of which a byte holds several.
+_PACKED_BITS = {
+    onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4, onnx.TensorProto.FLOAT4E2M1: 4,
+    onnx.TensorProto.INT2: 2, onnx.TensorProto.UINT2: 2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,8 @@ class LoadedModel:
 
     Attributes:
         path: The file that it was read from.
-        proto: The model; external data is not loaded into it.
+        proto: The model; the external data of initializers is not loaded into it, that of attributes and sparse
+            tensors is.
         sha256: Hash of the file, in hex.
         opsets: Version of each imported operator set, by domain; the default domain is ``""``.
     """
@@ -42,14 +49,11 @@ class LoadedModel:
         """The tensor's values; external data is mapped, not copied."""
         if not _is_external(tensor):
             return onnx.numpy_helper.to_array(tensor)
-        file, offset, length = _external_range(tensor, self.path)
-        data = np.memmap(file, np.uint8, "r", offset, (length,)) if length else np.zeros(0, np.uint8)
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        if length != int(np.prod(tensor.dims, dtype=np.int64)) * dtype.itemsize:
-            # Sub-byte types are packed; onnx knows how.
+        data = _external_bytes(tensor, self.path)
+        if tensor.data_type in _PACKED_BITS:
             inline = onnx.TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=data.tobytes())
             return onnx.numpy_helper.to_array(inline)
-        return data.view(dtype).reshape(tuple(tensor.dims))
+        return data.view(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).reshape(tuple(tensor.dims))
 
 
 def load_model(path: Path) -> LoadedModel:
@@ -57,7 +61,7 @@ def load_model(path: Path) -> LoadedModel:
 
     Raises:
         ModelError: The file can't be read, is not ONNX, is truncated or malformed, uses an operator set that is
-            not known, or its external data is missing or lies outside of the model's folder.
+            not known, or its external data is missing, lies outside of the model's folder or does not fit its tensor.
     """
     data = _read_bytes(path)
     proto = _parse(data, path)
@@ -70,6 +74,9 @@ def load_model(path: Path) -> LoadedModel:
         onnx.checker.check_model(str(path) if external else data)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{path} is not a valid ONNX model: {_first_lines(str(error))}") from error
+    for tensor in _tensors_in_messages(proto):
+        if _is_external(tensor):
+            _inline(tensor, path)
     return LoadedModel(path, proto, hashlib.sha256(data).hexdigest(), opsets)
 
 
@@ -126,36 +133,93 @@ def _is_external(tensor: onnx.TensorProto) -> bool:
 
 
 def _all_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from _graph_tensors(proto.graph)
-    for function in proto.functions:
-        for node in function.node:
-            yield from _node_tensors(node)
+    for graph in _graphs(proto):
+        yield from graph.initializer
+    yield from _tensors_in_messages(proto)
 
 
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        yield from _node_tensors(node)
-
-
-def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    for attribute in node.attribute:
+def _tensors_in_messages(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """The tensors that onnx's helpers read where they stand, without the model's folder: all but initializers."""
+    for graph in _graphs(proto):
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for attribute in _attributes(proto):
         if attribute.HasField("t"):
             yield attribute.t
         yield from attribute.tensors
-        if attribute.HasField("g"):
-            yield from _graph_tensors(attribute.g)
-        for graph in attribute.graphs:
-            yield from _graph_tensors(graph)
+        for sparse in _sparse_tensors(attribute):
+            yield from (sparse.values, sparse.indices)
+
+
+def _sparse_tensors(attribute: onnx.AttributeProto) -> Iterator[onnx.SparseTensorProto]:
+    if attribute.HasField("sparse_tensor"):
+        yield attribute.sparse_tensor
+    yield from attribute.sparse_tensors
+
+
+def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    yield proto.graph
+    for attribute in _attributes(proto):
+        yield from _subgraphs(attribute)
+
+
+def _attributes(proto: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
+    """The attributes of all nodes, in subgraphs and local functions too, and the defaults of the functions' own."""
+    yield from _attributes_below(proto.graph.node)
+    for function in proto.functions:
+        yield from function.attribute_proto
+        yield from _attributes_below(function.node)
+
+
+def _attributes_below(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.AttributeProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            yield attribute
+            for graph in _subgraphs(attribute):
+                yield from _attributes_below(graph.node)
+
+
+def _subgraphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
+    if attribute.HasField("g"):
+        yield attribute.g
+    yield from attribute.graphs
+
+
+def _inline(tensor: onnx.TensorProto, model: Path) -> None:
+    """Puts a tensor's external data into its message."""
+    data = _external_bytes(tensor, model).tobytes()
+    tensor.ClearField("external_data")
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    tensor.raw_data = data
+
+
+def _external_bytes(tensor: onnx.TensorProto, model: Path) -> np.ndarray:
+    """A tensor's external data as bytes, mapped."""
+    file, offset, length = _external_range(tensor, model)
+    return np.memmap(file, np.uint8, "r", offset, (length,)) if length else np.zeros(0, np.uint8)
+
+
+def _tensor_bytes(tensor: onnx.TensorProto, what: str) -> int:
+    """Bytes that a tensor's values take in ``raw_data`` or in a file."""
+    if any(size < 0 for size in tensor.dims):
+        raise ModelError(f"{what} has a shape with a negative size, {list(tensor.dims)}")
+    if tensor.data_type == onnx.TensorProto.STRING:
+        raise ModelError(f"{what} holds strings, which ONNX has no external form of")
+    bits = _PACKED_BITS.get(tensor.data_type)
+    if bits is None:
+        try:
+            bits = 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        except KeyError:
+            raise ModelError(f"{what} has the element type {tensor.data_type}, which is not known") from None
+    return (math.prod(tensor.dims) * bits + 7) // 8
 
 
 def _external_range(tensor: onnx.TensorProto, model: Path) -> tuple[Path, int, int]:
     """File, offset and length in bytes of a tensor's external data, checked.
 
     Raises:
-        ModelError: The location leads out of the model's folder, or the file lacks the range.
+        ModelError: The location leads out of the model's folder, the file lacks the range, or its length is not what
+            the tensor's shape and element type need.
     """
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
@@ -170,13 +234,19 @@ def _external_range(tensor: onnx.TensorProto, model: Path) -> tuple[Path, int, i
     if not file.is_file():
         raise ModelError(f"{what} is missing: there is no file {folder / relative}; copy it beside the model")
     size = file.stat().st_size
+    needed = _tensor_bytes(tensor, what)
     try:
         offset = int(entries.get("offset", "0"))
-        length = int(entries["length"]) if "length" in entries else size - offset
+        length = int(entries["length"]) if "length" in entries else needed
     except ValueError:
         raise ModelError(f"{what} has an offset or length that is not a number") from None
     if offset < 0 or length < 0 or offset + length > size:
         raise ModelError(f"{what} needs bytes {offset} to {offset + length} of {location}, which has {size}")
+    if length != needed:
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type)
+        raise ModelError(
+            f"{what} has {length} bytes; the shape {list(tensor.dims)} of {kind} needs {needed}: export the model again"
+        )
     return file, offset, length
 
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import onnx
 import tvm
-from tvm import relax
+from tvm import relax, te, tirx, topi
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from lepton_compiler.frontend.conversion import Conversion, ConversionError
 from lepton_compiler.frontend.shape_values import ShapeValue
+from lepton_compiler.frontend.tensor_expressions import te_compute
 
 # Shapes that depend on data have no place in a program whose every size follows from its inputs' sizes.
 DATA_DEPENDENT = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "StringNormalizer"})
@@ -32,6 +33,8 @@ _NOT_TENSORS = frozenset(
 )  # fmt: skip
 # Inputs that these take as Relax shapes; everything else gets tensors.
 _SHAPE_INPUTS = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Resize": 3}
+# Inputs whose numbers TVM's kernels use as indices into input 0, unchecked: batch numbers of regions.
+_BATCH_NUMBERS = {"RoiAlign": 2, "MaxRoiPool": 1}
 # What TVM's converters raise when they meet a model that they can't handle.
 _FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
              ValueError)  # fmt: skip
@@ -102,7 +105,27 @@ def _argument(conversion: Conversion, index: int) -> relax.Expr | None:
         return None
     if isinstance(value, ShapeValue) and _SHAPE_INPUTS.get(conversion.op) == index:
         return relax.ShapeExpr(conversion.sizes(index))
+    if _BATCH_NUMBERS.get(conversion.op) == index:
+        return _existing_batches(conversion, index)
     return conversion.tensor(index)
+
+
+def _existing_batches(conversion: Conversion, index: int) -> relax.Expr:
+    """Input ``index`` with batch numbers that input 0 does not have made 0: a vector, or the first of five columns."""
+
+    def compute(regions: te.Tensor, data: te.Tensor) -> te.Tensor:
+        batches = tirx.Cast(regions.dtype, data.shape[0])
+        zero = tirx.const(0, regions.dtype)
+
+        def element(*i: tirx.Var) -> tirx.Expr:
+            value = regions(*i)
+            # Written so that NaN counts as outside.
+            exists = tirx.all(value >= zero, value < batches)
+            return tirx.Select(tirx.any(exists, i[1] > 0) if len(i) > 1 else exists, value, zero)
+
+        return te_compute(regions.shape, element, name="existing_batches", tag=topi.tag.ELEMWISE)
+
+    return conversion.emit_te(compute, conversion.tensor(index), conversion.tensor(0))
 
 
 def _parse_attributes(node: onnx.NodeProto, conversion: Conversion) -> dict[str, Any]:

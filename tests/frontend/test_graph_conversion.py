@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 from onnx_graphs import CONTRIB, OPSET, binding_names, import_file, operators, run_program, run_reference, save
 from tvm import relax
 
-from lepton_compiler.core.errors import UnsupportedOperatorError
+from lepton_compiler.core.errors import InternalError, UnsupportedOperatorError
+from lepton_compiler.frontend.conversion import Conversion
 from lepton_compiler.frontend.load_model import load_model
 from lepton_compiler.frontend.operator_census import take_census
 from lepton_compiler.frontend.operators import registry
@@ -229,3 +230,21 @@ def test_every_size_is_a_number_or_follows_from_the_inputs(tmp_path: Path) -> No
     program = import_file(save(tmp_path / "m.onnx", nodes, {"x": (FLOAT, ["n", 3, "h", "w_"])}, ["y"], constants))
     for binding in program.module["main"].body.blocks[0].bindings:
         assert isinstance(binding.var.ty.shape, relax.ShapeExpr)
+
+
+def test_a_faulty_converter_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the compiler does wrong is not the model's fault; what TVM finds wrong with the shapes is."""
+
+    def faulty(conversion: Conversion) -> relax.Expr:
+        return conversion.no_such_thing  # type: ignore[attr-defined]
+
+    def unfit(conversion: Conversion) -> relax.Expr:
+        return conversion.emit(relax.op.matmul(conversion.tensor(0), conversion.tensor(0)))
+
+    path = save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"], "act")], X, ["y"])
+    registry.find_converter("", "Relu", OPSET)
+    monkeypatch.setitem(registry._TABLE, ("", "Relu"), {1: faulty})
+    with pytest.raises(InternalError, match=r'faulty failed on node "act" \(Relu\): AttributeError.*no_such_thing'):
+        import_file(path)
+    monkeypatch.setitem(registry._TABLE, ("", "Relu"), {1: unfit})
+    assert "its converter does not handle this node" in refusal(path)

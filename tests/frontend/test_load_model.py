@@ -146,3 +146,94 @@ def test_external_data_behind_a_link_that_leads_outside(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "w.bin").write_bytes(bytes(24))
     (folder / "sub").symlink_to(tmp_path / "elsewhere")
     assert "a link that leads out" in refused(external(folder / "n.onnx", "sub/w.bin"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "needed"),
+    [
+        (TensorProto.FLOAT, [2, 3], 24),
+        (TensorProto.BFLOAT16, [3], 6),
+        (TensorProto.INT4, [3], 2),
+        (TensorProto.UINT2, [9], 3),
+    ],
+)
+@pytest.mark.parametrize("difference", [-1, 0, 1])
+def test_external_data_of_another_length(
+    dtype: int, shape: list[int], needed: int, difference: int, tmp_path: Path
+) -> None:
+    path = external(tmp_path / "m.onnx", "w.bin", needed + difference)
+    model = onnx.load(path, load_external_data=False)
+    tensor = model.graph.initializer[0]
+    tensor.data_type, tensor.dims[:] = dtype, shape
+    onnx.save(model, path)
+    (tmp_path / "w.bin").write_bytes(bytes(64))
+    if difference:
+        message = refused(path)
+        assert f'"w" in {path} has {needed + difference} bytes' in message
+        assert f"needs {needed}" in message
+    else:
+        loaded = load_model(path)
+        assert loaded.read_tensor(loaded.proto.graph.initializer[0]).shape == tuple(shape)
+
+
+def test_external_data_without_a_length(tmp_path: Path) -> None:
+    path = external(tmp_path / "m.onnx", "w.bin")
+    model = onnx.load(path, load_external_data=False)
+    del model.graph.initializer[0].external_data[2:]
+    onnx.save(model, path)
+    (tmp_path / "w.bin").write_bytes(bytes(23))
+    assert "needs bytes 0 to 24 of w.bin, which has 23" in refused(path)
+    (tmp_path / "w.bin").write_bytes(np.arange(7, dtype=np.float32).tobytes())
+    (y,) = run_program(import_file(path), {"x": np.zeros((2, 3), np.float32)})
+    np.testing.assert_array_equal(y, np.arange(6).reshape(2, 3))
+
+
+def outside_tensor(name: str, values: np.ndarray, file: Path) -> TensorProto:
+    """A tensor whose values lie in a file beside the model."""
+    file.write_bytes(values.tobytes())
+    code = helper.np_dtype_to_tensor_dtype(values.dtype)
+    tensor = TensorProto(name=name, data_type=code, dims=values.shape, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=file.name)
+    return tensor
+
+
+def model_with_tensors_in_attributes(folder: Path) -> Path:
+    """``x`` plus a Constant of the graph, one of a branch, one of a local function, and a sparse initializer."""
+    weights = {name: np.full((2, 3), number, np.float32) for name, number in (("a", 1), ("b", 10), ("c", 100))}
+    outside = {name: outside_tensor(name, value, folder / f"{name}.bin") for name, value in weights.items()}
+    constants = {name: helper.make_node("Constant", [], [name], name, value=outside[name]) for name in outside}
+    branch = helper.make_graph([constants["b"]], "branch", [], [helper.make_tensor_value_info("b", 1, [2, 3])])
+    body = [constants["c"], helper.make_node("Add", ["t", "c"], ["u"], "inner")]
+    function = helper.make_function("local", "Shift", ["t"], ["u"], body, [helper.make_opsetid("", 17)])
+    nodes = [
+        constants["a"],
+        helper.make_node("If", ["yes"], ["chosen"], "if", then_branch=branch, else_branch=branch),
+        helper.make_node("Sum", ["x", "a", "chosen", "s"], ["sum"], "sum"),
+        helper.make_node("Shift", ["sum"], ["y"], "shift", domain="local"),
+    ]
+    values = {"x": (TensorProto.FLOAT, [2, 3])}
+    dense = {"yes": np.array(True), "s": np.zeros((2, 3), np.float32)}
+    path = save(folder / "m.onnx", nodes, values, ["y"], dense, functions=[function])
+    model = onnx.load(path, load_external_data=False)
+    del model.graph.initializer[1]
+    sparse = model.graph.sparse_initializer.add(dims=[2, 3])
+    sparse.values.CopyFrom(outside_tensor("s", np.array([1000], np.float32), folder / "s.bin"))
+    sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.array([4], np.int64)))
+    onnx.save(model, path)
+    return path
+
+
+def test_external_data_of_attributes_lies_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    path = model_with_tensors_in_attributes(tmp_path / "model")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (y,) = run_program(import_file(path), {"x": np.zeros((2, 3), np.float32)})
+    np.testing.assert_array_equal(y, [[111, 111, 111], [111, 1111, 111]])
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c", "s"])
+def test_missing_external_data_of_attributes(name: str, tmp_path: Path) -> None:
+    path = model_with_tensors_in_attributes(tmp_path)
+    (tmp_path / f"{name}.bin").unlink()
+    assert f'tensor "{name}" in {path} is missing' in refused(path)

@@ -97,7 +97,7 @@ def test_pooling(op: str, tmp_path: Path) -> None:
     if op == "AveragePool":
         grid += [{**attributes, "count_include_pad": 1} for attributes in grid]
     else:
-        grid += [{"dilations": [2, 1], "strides": [2, 1]}]
+        grid.append({"dilations": [2, 1], "strides": [2, 1]})
     cases = [Case(op, [image], {"kernel_shape": [3, 2], **attributes}) for attributes in grid]
     cases += [Case(op, [normal(2, 3, 15)], {"kernel_shape": [4], "strides": [3], "ceil_mode": c}) for c in (0, 1)]
     cases += [Case(op, [normal(1, 2, 5, 6, 5)], {"kernel_shape": [2, 3, 2], "strides": [2, 1, 2]})]

@@ -84,27 +84,65 @@ def operands(conversion: Conversion) -> tuple[relax.Expr, relax.Expr]:
 
 @converter("Div")
 def divide(conversion: Conversion) -> relax.Expr:
-    """``a / b``; integers are divided towards zero."""
+    """``a / b``; integers are divided towards zero.
+
+    Integer division is total, where the processor would stop the program: ``a / 0`` is 0, and the smallest number
+    divided by -1 wraps around to itself, as in NumPy.
+    """
     a, b = operands(conversion)
     dtype = dtype_of(a)
-    if dtype.startswith("uint"):
-        return relax.op.floor_divide(a, b)
-    if not dtype.startswith("int"):
+    if not dtype.startswith(("int", "uint")):
         return relax.op.divide(a, b)
-    return conversion.call_te(lambda x, y: _broadcast(tirx.truncdiv, x, y), a, b, name="divide")
+    function = tirx.truncdiv if _never_fails(conversion.inputs[1]) else _total_quotient
+    return conversion.call_te(lambda x, y: _broadcast(function, x, y), a, b, name="divide")
 
 
 @converter("Mod")
 def modulo(conversion: Conversion) -> relax.Expr:
-    """Remainder with the sign of the divisor, or with ``fmod`` that of the dividend."""
+    """Remainder with the sign of the divisor, or with ``fmod`` that of the dividend; of integers by 0 it is 0."""
     a, b = operands(conversion)
     by_dividend = bool(conversion.attribute("fmod", 0))
     if dtype_of(a).startswith(("int", "uint")):
-        if not by_dividend:
-            return relax.op.floor_mod(a, b)
-        return conversion.call_te(lambda x, y: _broadcast(tirx.truncmod, x, y), a, b, name="fmod")
+        plain = tirx.truncmod if by_dividend else tirx.floormod
+        safe = _never_fails(conversion.inputs[1])
+        function = plain if safe else lambda x, y: plain(x, _harmless_divisor(x, y))
+        return conversion.call_te(lambda x, y: _broadcast(function, x, y), a, b, name="modulo")
     remainder = _c_remainder if by_dividend else _python_remainder
     return conversion.call_te(lambda x, y: _broadcast(remainder, x, y), a, b, name="fmod")
+
+
+def _never_fails(divisor: Any) -> bool:
+    """Whether a known divisor is neither 0 nor -1 anywhere, so that processors can divide every integer by it."""
+    return isinstance(divisor, np.ndarray) and bool(((divisor != 0) & (divisor + 1 != 0)).all())
+
+
+def _harmless_divisor(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:
+    """The divisor, or 1 where the processor can't divide; a choice of values keeps the loop free of branches."""
+    dtype = str(a.ty)
+    trap = _is_exactly(b, tirx.const(0, dtype))
+    if dtype.startswith("int"):
+        overflow = tirx.all(_is_exactly(a, tirx.min_value(dtype)), _is_exactly(b, tirx.const(-1, dtype)))
+        trap = tirx.any(trap, overflow)
+    return tirx.Select(trap, tirx.const(1, dtype), b)
+
+
+def _is_exactly(value: tirx.Expr, number: tirx.IntImm) -> tirx.Expr:
+    """``value == number``, compared bit by bit.
+
+    TVM simplifies plain comparisons away: one with the smallest int32, because the difference overflows, and one with 0
+    inside of a choice by ``b == 0``, the model's own or ours, although both sides of a choice are computed.
+    """
+    dtype = str(value.ty)
+    bits = dtype[1:] if dtype.startswith("uint") else f"u{dtype}"
+    # TVM takes the reinterpretation of a constant 0 for a null pointer.
+    pattern = tirx.const(0, bits) if int(number) == 0 else tirx.reinterpret(bits, number)
+    return tirx.reinterpret(bits, value) == pattern
+
+
+def _total_quotient(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:
+    zero = tirx.const(0, str(a.ty))
+    dividend = tirx.Select(_is_exactly(b, zero), zero, a)
+    return tirx.truncdiv(dividend, _harmless_divisor(a, b))
 
 
 def _c_remainder(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:

@@ -1,13 +1,13 @@
-"""Elements by index: Gather, GatherElements, GatherND, ScatterElements, ScatterND, OneHot, ReverseSequence."""
+"""Elements by index: Gather, GatherElements, GatherND, OneHot, ReverseSequence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.frontend.bounded_indices import clamped, inside
 from lepton_compiler.frontend.conversion import (
     Conversion,
     ConversionError,
@@ -17,24 +17,6 @@ from lepton_compiler.frontend.conversion import (
 )
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.tensor_expressions import te_compute
-
-
-def _wrapped(conversion: Conversion, index: int, size: Any) -> relax.Expr:
-    """The indices of input ``index``; negative ones count from the end of an axis of ``size`` elements."""
-    value = conversion.inputs[index]
-    if isinstance(value, np.ndarray) and isinstance(size, int):
-        return tensor_constant(np.where(value < 0, value + size, value).astype(value.dtype))
-    if isinstance(value, np.ndarray) and (value >= 0).all():
-        return conversion.tensor(index)
-    tensor = conversion.tensor(index)
-
-    def compute(indices: te.Tensor, extent: Any) -> te.Tensor:
-        def element(*i: tirx.Var) -> tirx.Expr:
-            return tirx.Select(indices(*i) < 0, indices(*i) + tirx.Cast(indices.dtype, extent), indices(*i))
-
-        return te_compute(indices.shape, element, name="wrap_indices", tag=topi.tag.ELEMWISE)
-
-    return conversion.emit_te(compute, tensor, tirx.IntImm("int64", size) if isinstance(size, int) else size)
 
 
 @converter("Gather")
@@ -48,25 +30,19 @@ def gather(conversion: Conversion) -> relax.Expr:
         wrong = value[(value < -size) | (value >= size)]
         if wrong.size:
             raise ConversionError(f"index {wrong[0]} lies outside of axis {axis}, which has {size} elements")
-        return relax.op.take(x, _wrapped(conversion, 1, size), axis)
+        return relax.op.take(x, tensor_constant(np.where(value < 0, value + size, value).astype(value.dtype)), axis)
 
     def compute(data: te.Tensor, indices: te.Tensor) -> te.Tensor:
         count = len(indices.shape)
 
         def element(*i: tirx.Var) -> tirx.Expr:
-            place = _inside(indices(*i[axis : axis + count]), data.shape[axis])
+            place = inside(indices(*i[axis : axis + count]), data.shape[axis])
             return data(*i[:axis], place, *i[axis + count :])
 
         shape = [*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]]
         return te_compute(shape, element, name="gather", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, conversion.tensor(1), name="gather")
-
-
-def _inside(index: Any, size: Any) -> Any:
-    """An index that counts from the end where it is negative, kept inside of the axis: data may hold any number."""
-    index = index.astype("int64")
-    return tirx.max(tirx.min(tirx.Select(index < 0, index + size, index), size - 1), 0)
 
 
 @converter("GatherElements")
@@ -77,7 +53,7 @@ def gather_elements(conversion: Conversion) -> relax.Expr:
 
     def compute(data: te.Tensor, indices: te.Tensor) -> te.Tensor:
         def element(*i: tirx.Var) -> tirx.Expr:
-            return data(*i[:axis], _inside(indices(*i), data.shape[axis]), *i[axis + 1 :])
+            return data(*i[:axis], inside(indices(*i), data.shape[axis]), *i[axis + 1 :])
 
         return te_compute(indices.shape, element, name="gather_elements", tag=topi.tag.INJECTIVE)
 
@@ -98,59 +74,13 @@ def gather_nd(conversion: Conversion) -> relax.Expr:
 
         def element(*i: tirx.Var) -> tirx.Expr:
             lead, rest = i[: len(outer)], i[len(outer) :]
-            place = [_inside(index(*lead, k), data.shape[batch + k]) for k in range(depth)]
+            place = [inside(index(*lead, k), data.shape[batch + k]) for k in range(depth)]
             return data(*i[:batch], *place, *rest)
 
         shape = (*outer, *data.shape[batch + depth :])
         return te_compute(shape, element, name="gather_nd", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, x, indices, name="gather_nd")
-
-
-def _nonnegative(index: Any, size: Any) -> Any:
-    index = index.astype("int64")
-    return tirx.Select(index < 0, index + size, index)
-
-
-@converter("ScatterElements", "Scatter")
-def scatter_elements(conversion: Conversion) -> relax.Expr:
-    """``y[index[i, j], j]`` is set to, or combined with, ``updates[i, j]``."""
-    x, updates = conversion.tensor(0), conversion.tensor(2)
-    axis = conversion.attribute("axis", 0) % rank_of(x)
-    indices = _wrapped(conversion, 1, shape_of(x)[axis])
-    return relax.op.scatter_elements(x, indices, updates, axis, _reduction(conversion))
-
-
-@converter("ScatterND")
-def scatter_nd(conversion: Conversion) -> relax.Expr:
-    """Slices of ``x`` at index vectors are set to, or combined with, the updates."""
-    x, updates = conversion.tensor(0), conversion.tensor(2)
-    depth = shape_of(conversion.tensor(1))[-1]
-    sizes = shape_of(x)[:depth]
-    value = conversion.inputs[1]
-    if isinstance(value, np.ndarray) and all(isinstance(size, int) for size in sizes):
-        indices = tensor_constant(np.where(value < 0, value + np.array(sizes), value).astype(value.dtype))
-    else:
-        indices = _wrapped_vectors(conversion, sizes)
-    return relax.op.scatter_nd(x, indices, updates, _reduction(conversion))
-
-
-def _wrapped_vectors(conversion: Conversion, sizes: Sequence[Any]) -> relax.Expr:
-    def compute(indices: te.Tensor, extents: list[Any]) -> te.Tensor:
-        def element(*i: tirx.Var) -> tirx.Expr:
-            size: Any = extents[-1]
-            for k in range(len(extents) - 2, -1, -1):
-                size = tirx.Select(i[-1] == k, extents[k], size)
-            return _nonnegative(indices(*i), size).astype(indices.dtype)
-
-        return te_compute(indices.shape, element, name="wrap_indices")
-
-    return conversion.emit_te(compute, conversion.tensor(1), [tirx.convert(size) for size in sizes])
-
-
-def _reduction(conversion: Conversion) -> str:
-    name = conversion.attribute("reduction", "none")
-    return "update" if name == "none" else name
 
 
 @converter("OneHot")
@@ -182,7 +112,7 @@ def reverse_sequence(conversion: Conversion) -> relax.Expr:
 
     def compute(data: te.Tensor, length: te.Tensor) -> te.Tensor:
         def element(*i: tirx.Var) -> tirx.Expr:
-            count = length(i[batch]).astype("int64")
+            count = clamped(length(i[batch]), 0, data.shape[time])
             place = list(i)
             place[time] = tirx.Select(i[time] < count, count - 1 - i[time], i[time])
             return data(*place)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.frontend.bounded_indices import clamped
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.convolution import add_channel_bias
 from lepton_compiler.frontend.operators.registry import converter, run_time_converter
@@ -214,11 +215,15 @@ def tensor_scatter(conversion: Conversion) -> relax.Expr:
 
     def compute(old: te.Tensor, new: te.Tensor, places: te.Tensor) -> te.Tensor:
         size, count = old.shape[axis], new.shape[axis]
+        wide = tirx.Cast("int64", size)
 
         def element(*i: tirx.Var) -> tirx.Expr:
-            distance = tirx.Cast("int64", i[axis]) - tirx.Cast("int64", places(0 if first_only else i[0]))
+            # Without the clamp, the difference could overflow; what starts beyond the cache writes nothing.
+            start = places(0 if first_only else i[0])
+            start = tirx.floormod(tirx.Cast("int64", start), wide) if circular else clamped(start, -count, size)
+            distance = tirx.Cast("int64", i[axis]) - start
             if circular:
-                distance = tirx.floormod(distance, tirx.Cast("int64", size))
+                distance = tirx.floormod(distance, wide)
             written = tirx.all(distance >= 0, distance < count)
             return tirx.if_then_else(written, new(*i[:axis], distance, *i[axis + 1 :]), old(*i))
 

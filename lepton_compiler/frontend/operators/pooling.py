@@ -10,6 +10,7 @@ from tvm import relax, te, tirx, topi
 
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.activation_functions import scalar
+from lepton_compiler.frontend.operators.reductions import extreme
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.windows import Window, read_window
 from lepton_compiler.frontend.tensor_expressions import te_compute
@@ -29,7 +30,7 @@ def global_average_pool(conversion: Conversion) -> relax.Expr:
 def global_max_pool(conversion: Conversion) -> relax.Expr:
     """Maximum over all spatial axes, which stay with size 1."""
     x = conversion.tensor(0)
-    return relax.op.max(x, list(range(2, rank_of(x))), keepdims=True)
+    return extreme(conversion, x, list(range(2, rank_of(x))), keepdims=True, largest=True)
 
 
 @converter("GlobalLpPool")
@@ -182,7 +183,7 @@ def _max_pool_with_indices(conversion: Conversion, x: relax.Expr, window: Window
                 (value, tirx.if_then_else(inside, where.astype("int64"), tirx.max_value("int64"))), axis=taps
             )
 
-        return te.compute((*data.shape[:2], *_sizes_of(data, window)), candidates, name="max_pool")
+        return list(te.compute((*data.shape[:2], *_sizes_of(data, window)), candidates, name="max_pool"))
 
     return conversion.call_te(compute, x, name="max_pool_indices")
 

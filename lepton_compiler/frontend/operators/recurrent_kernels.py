@@ -16,6 +16,8 @@ from tvm import te, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from lepton_compiler.frontend.bounded_indices import clamped
+
 LANES = 32
 """The gates of all cells lie next to each other, padded to a multiple of this, so that they fill vector registers."""
 _UNROLL = 8
@@ -116,7 +118,7 @@ class _Emitter:
                 self.state[start + i] = self.first_state[start + i]
             steps = self.time
             if self.lengths is not None:
-                steps = tirx.Cast("int64", self.lengths[example])
+                steps = clamped(self.lengths[example], 0, self.time)
             with T.serial(0, self.time) as step, T.If(step < steps):
                 with T.Then():
                     self._step(direction, example, pair, self._place(direction, step, steps))

@@ -54,8 +54,6 @@ _REDUCTIONS: dict[str, _Reduce] = {
     "ReduceSum": lambda x, axes, keepdims: relax.op.sum(x, axes, keepdims=keepdims),
     "ReduceMean": lambda x, axes, keepdims: relax.op.mean(x, axes, keepdims=keepdims),
     "ReduceProd": lambda x, axes, keepdims: relax.op.prod(x, axes, keepdims=keepdims),
-    "ReduceMax": _boolean(relax.op.max),
-    "ReduceMin": _boolean(relax.op.min),
     "ReduceLogSumExp": _log_sum_exp,
     "ReduceLogSum": _log_sum,
     "ReduceSumSquare": _sum_square,
@@ -70,7 +68,7 @@ _EMPTY = {
 }  # fmt: skip
 
 
-@converter(*_REDUCTIONS)
+@converter(*_REDUCTIONS, "ReduceMax", "ReduceMin")
 def reduce(conversion: Conversion) -> relax.Expr:
     """Combines the elements along some axes; all of them where none are named."""
     x = conversion.tensor(0)
@@ -80,14 +78,15 @@ def reduce(conversion: Conversion) -> relax.Expr:
         return _over_nothing(conversion, x)
     if 0 in [shape_of(x)[axis] for axis in axes]:
         return _of_nothing(conversion, x, axes, keepdims)
-    if conversion.op in ("ReduceMax", "ReduceMin") and dtype_of(x).startswith("float"):
-        return _extreme(conversion, x, axes, keepdims)
+    if conversion.op in ("ReduceMax", "ReduceMin"):
+        return extreme(conversion, x, axes, keepdims, largest=conversion.op == "ReduceMax")
     return _REDUCTIONS[conversion.op](x, axes, keepdims)
 
 
-def _extreme(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
-    """Maximum or minimum of floats; TVM's start from the largest finite number, wrong where all are infinite."""
-    largest = conversion.op == "ReduceMax"
+def extreme(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool, largest: bool) -> relax.Expr:
+    """Maximum or minimum along axes; TVM's start from a finite number, wrong where all floats are infinite."""
+    if not dtype_of(x).startswith(("float", "bfloat")):
+        return _boolean(relax.op.max if largest else relax.op.min)(x, axes, keepdims)
     reducer = te.comm_reducer(
         lambda a, b: tirx.max(a, b) if largest else tirx.min(a, b),
         lambda dtype: tirx.const(float("-inf" if largest else "inf"), dtype),

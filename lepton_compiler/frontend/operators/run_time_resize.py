@@ -238,7 +238,7 @@ def _interpolated(
     return te_compute(shape, element, name="resize")
 
 
-def _linear(distance: tirx.Expr) -> tirx.Expr:
+def _linear(distance: tirx.Expr) -> Any:
     return tirx.max(tirx.const(0.0, _REAL), tirx.const(1.0, _REAL) - distance)
 
 

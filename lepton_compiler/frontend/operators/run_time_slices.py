@@ -10,10 +10,14 @@ from typing import Any
 
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.frontend.bounded_indices import clamped, wrapped
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
 from lepton_compiler.frontend.operators.run_time_shapes import as_index, scalar_at
 from lepton_compiler.frontend.tensor_expressions import te_compute
+
+# More elements than any axis has.
+_FARTHEST = 1 << 48
 
 
 @run_time_converter("Slice", inputs=(1, 2, 3, 4))
@@ -44,13 +48,12 @@ def _sliced_place(
 ) -> list[tirx.Expr]:
     place: list[tirx.Expr] = list(index)
     for number in range(int(starts.shape[0])):
-        step = as_index(steps(number)) if steps is not None else tirx.const(1, "int64")
-        start = as_index(starts(number))
         for axis in range(len(sizes)) if axes is not None else [number]:
             size = tirx.Cast("int64", sizes[axis])
-            first = tirx.Select(start < 0, start + size, start)
-            last = tirx.Select(step < 0, size - 1, size)
-            moved = tirx.max(tirx.min(first, last), tirx.const(0, "int64")) + tirx.Cast("int64", index[axis]) * step
+            # A step of a whole axis leaves it already; a longer one could overflow.
+            step = clamped(steps(number), -size, size) if steps is not None else tirx.const(1, "int64")
+            first = clamped(wrapped(starts(number), size), 0, tirx.Select(step < 0, size - 1, size))
+            moved = clamped(first + tirx.Cast("int64", index[axis]) * step, 0, size - 1)
             if axes is None:
                 place[axis] = moved
                 continue
@@ -92,18 +95,23 @@ def run_time_pad(conversion: Conversion) -> relax.Expr:
 
 def _padding_before(pads: te.Tensor, axes: te.Tensor | None, axis: int, rank: int) -> Any:
     if axes is None:
-        return as_index(pads(axis))
+        return _amount(pads(axis))
     before: tirx.Expr = tirx.const(0, "int64")
     for number in range(int(axes.shape[0])):
         named = as_index(axes(number))
-        before = tirx.Select(tirx.any(named == axis, named == axis - rank), as_index(pads(number)), before)
+        before = tirx.Select(tirx.any(named == axis, named == axis - rank), _amount(pads(number)), before)
     return before
+
+
+def _amount(padding: tirx.Expr) -> tirx.Expr:
+    """A number of elements in front of which positions are counted without overflow."""
+    return clamped(padding, -_FARTHEST, _FARTHEST)
 
 
 def _mirrored(mode: str, index: tirx.Expr, size: tirx.Expr) -> Any:
     """The index inside of an axis that a padded position takes its value from."""
     if mode == "edge":
-        return tirx.min(tirx.max(index, tirx.const(0, "int64")), size - 1)
+        return clamped(index, 0, size - 1)
     if mode == "wrap":
         return tirx.floormod(index, size)
     period = tirx.max(size * 2 - 2, tirx.const(1, "int64"))

@@ -28,7 +28,7 @@ def running(conversion: Conversion) -> relax.Expr:
     return conversion.call_te(compute, x, name=conversion.op.lower())
 
 
-def running_values(data: te.Tensor, axis: int, multiply: bool, exclusive: bool, reverse: bool) -> te.Tensor:
+def running_values(data: te.Tensor, axis: int, multiply: bool, exclusive: bool, reverse: bool) -> Any:
     """``result[i] = data[0] op ... op data[i]`` along ``axis``; ``exclusive`` leaves ``data[i]`` out."""
     size = data.shape[axis]
     inner = math.prod(data.shape[axis + 1 :])

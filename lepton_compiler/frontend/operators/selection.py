@@ -13,6 +13,7 @@ from tvm import relax, te, tirx, topi
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from lepton_compiler.frontend.bounded_indices import inside
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
 from lepton_compiler.frontend.tensor_expressions import te_compute
@@ -55,7 +56,7 @@ def compress(conversion: Conversion) -> relax.Expr:
     def gather(data: te.Tensor, chosen: te.Tensor) -> te.Tensor:
         return te_compute(
             shape,
-            lambda *i: data(*i[:axis], chosen(i[axis]), *i[axis + 1 :]),
+            lambda *i: data(*i[:axis], inside(chosen(i[axis]), data.shape[axis]), *i[axis + 1 :]),
             name="compress",
             tag=topi.tag.INJECTIVE,
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from lepton_compiler.frontend.conversion import Conversion, Size
+from lepton_compiler.frontend.shape_values import simplify
 
 
 @dataclass(frozen=True)
@@ -68,4 +69,4 @@ def _same_padding(size: Size, kernel: int, stride: int, dilation: int) -> Size:
         return max((-(-size // stride) - 1) * stride + reach - size, 0)
     if stride == 1:
         return reach - 1
-    return tirx.max((tirx.floordiv(size + (stride - 1), stride) - 1) * stride + reach - size, 0)
+    return simplify(tirx.max((tirx.floordiv(size + (stride - 1), stride) - 1) * stride + reach - size, 0))
