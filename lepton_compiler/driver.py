@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lepton_compiler.build.artifact import build_artifact, check_output
-from lepton_compiler.core.errors import TargetError
+from lepton_compiler.core.errors import OutputError, TargetError
 from lepton_compiler.core.instruments import Instrument
 from lepton_compiler.core.manifest import Manifest
 from lepton_compiler.core.options import CompileOptions
@@ -98,6 +98,8 @@ def compile_model(
     model, output = Path(model), Path(output)
     options = options or CompileOptions()
     clock = _StepClock(on_step)
+    if output.exists() and model.exists() and output.samefile(model):
+        raise OutputError(f"{output} is the model itself; name another file for the library")
     check_output(output, force)
     target = resolve_target(options.target)
     plans = build_pipeline(options)

@@ -143,6 +143,8 @@ def check_output(output: Path, force: bool) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {folder} is not writable")
     for path in (output, output.with_name(weights_file_name(output))):
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is no regular file, which a library can't replace; name another one")
         if path.exists() and not force:
             raise OutputError(f"{path} exists; --force replaces it")
 

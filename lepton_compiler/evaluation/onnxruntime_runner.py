@@ -7,8 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
 
+from lepton_compiler.core.errors import InputError
 from lepton_compiler.evaluation.runner import Feed
+
+_REFUSALS = (onnxruntime_errors.InvalidArgument, onnxruntime_errors.Fail, onnxruntime_errors.RuntimeException)
 
 
 class OnnxRuntimeRunner:
@@ -31,8 +35,19 @@ class OnnxRuntimeRunner:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, feed: Feed) -> dict[str, np.ndarray]:
-        """Outputs by name."""
-        values = self._session.run(None, dict(feed))
+        """Outputs by name.
+
+        Raises:
+            InputError: ONNX Runtime refuses the inputs, their values included: an index that lies outside, for example.
+        """
+        try:
+            values = self._session.run(None, dict(feed))
+        except (
+            onnxruntime_errors.InvalidArgument,
+            onnxruntime_errors.Fail,
+            onnxruntime_errors.RuntimeException,
+        ) as error:
+            raise InputError(f"ONNX Runtime can't run the model on these inputs: {error}") from error
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
     def close(self) -> None:

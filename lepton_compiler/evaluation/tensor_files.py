@@ -43,6 +43,8 @@ def check_writable(path: Path, *, force: bool) -> None:
         raise OutputError(f"can't write {path}: there is no folder {folder}; create it first")
     if path.is_dir():
         raise OutputError(f"can't write {path}: it is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"can't write {path}: it is no regular file; name another one")
     if path.exists() and not force:
         raise OutputError(f"{path} exists; give --force to overwrite it")
     if not os.access(folder, os.W_OK | os.X_OK):

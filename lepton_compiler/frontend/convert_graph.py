@@ -7,6 +7,7 @@ handle is noted and the walk goes on, so that one run finds everything that a mo
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -195,7 +196,12 @@ class GraphConverter:
     def _bind_one(self, conversion: Conversion, value: Any, index: int) -> Any:
         if not isinstance(value, relax.Expr) or isinstance(value, relax.Var | tvm.ir.GenericConst):
             return value
-        bound = conversion.bind(value, conversion.name if index == 0 else f"{conversion.name}/out{index}")
+        name = conversion.name if index == 0 else f"{conversion.name}/out{index}"
+        try:
+            bound = conversion.bind(value, name)
+        except ValueError as error:
+            # Relax infers the result's type when it is bound; an inconsistent model is found here.
+            raise ConversionError(f"its inputs' types or shapes don't fit together: {_reason(error)}") from error
         if isinstance(bound.ty, relax.TensorType) and bound.ty.shape is None:
             raise ConversionError(_unknown_shape(conversion))
         return bound
@@ -279,7 +285,7 @@ def _run_converter(converter: Converter, conversion: Conversion) -> Any:
     except ConversionError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = _reason(error)
         if isinstance(error, ValueError) or _is_raised_by_tvm(error):
             raise ConversionError(f"its converter does not handle this node: {reason}") from error
         where = f"{converter.__module__}.{converter.__qualname__}"
@@ -287,6 +293,12 @@ def _run_converter(converter: Converter, conversion: Conversion) -> Any:
             f'the converter {where} failed on node "{conversion.name}" ({conversion.op}): '
             f"{type(error).__name__}: {reason}; please report this with the model"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, with TVM's print-out of an operator cut down to the operator's name."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return re.sub(r'ir\.Op\(.*?name="([\w.]+)".*?support_level=\d+\)', r"\1", line)
 
 
 def _is_raised_by_tvm(error: Exception) -> bool:

@@ -45,8 +45,15 @@ BAD_MODELS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
         "leads out of the model's folder",
     ),
     "unknown opset": (lambda folder, model: future_opset(folder / "m.onnx"), "999"),
+    "contradicting shapes": (lambda folder, model: shapes_that_contradict(folder / "m.onnx"), "sum_of_unequals"),
     "unsupported operator": (lambda folder, model: write_unsupported_model(folder / "m.onnx"), "Frobnicate x2"),
 }
+
+
+def shapes_that_contradict(path: Path) -> Path:
+    nodes = [helper.make_node("Add", ["x", "y"], ["z"], "sum_of_unequals")]
+    inputs = {"x": (TensorProto.FLOAT, [2, 3]), "y": (TensorProto.FLOAT, [2, 4])}
+    return write_model(path, nodes, inputs, {"z": 2})
 
 
 def _text(path: Path) -> Path:
@@ -109,6 +116,24 @@ def test_output_is_a_folder(lepton, fixed_model: Path, tmp_path: Path) -> None:
     result = lepton("compile", fixed_model, "-o", tmp_path, "--force")
     assert result.exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_output_is_no_regular_file(lepton, fixed_model: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    result = lepton("compile", fixed_model, "-o", pipe, "--force")
+    assert result.exit_code == 2
+    assert "no regular file" in result.stderr
+    assert pipe.is_fifo()
+
+
+def test_output_is_the_model_itself(lepton, fixed_model: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(fixed_model.read_bytes())
+    result = lepton("compile", model, "-o", model, "--force")
+    assert result.exit_code == 2
+    assert "is the model itself" in result.stderr
+    assert model.read_bytes() == fixed_model.read_bytes()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write into every folder")

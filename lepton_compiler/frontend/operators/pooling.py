@@ -177,11 +177,11 @@ def _max_pool_with_indices(conversion: Conversion, x: relax.Expr, window: Window
                 for axis in range(count)
             ]
             inside = tirx.all(*[tirx.all(p >= 0, p < size) for p, size in zip(place, spatial, strict=True)])
-            value = tirx.if_then_else(inside, data(index[0], index[1], *place), tirx.min_value(data.dtype))
+            # No branch: TVM vectorises those wrongly where two results are reduced together.
+            nearest = [tirx.max(tirx.min(p, size - 1), 0) for p, size in zip(place, spatial, strict=True)]
+            value = tirx.Select(inside, data(index[0], index[1], *nearest), tirx.min_value(data.dtype))
             where = _flat(place, spatial, column_major) + (index[0] * data.shape[1] + index[1]) * math.prod(spatial)
-            return _LARGER(
-                (value, tirx.if_then_else(inside, where.astype("int64"), tirx.max_value("int64"))), axis=taps
-            )
+            return _LARGER((value, tirx.Select(inside, where.astype("int64"), tirx.max_value("int64"))), axis=taps)
 
         return list(te.compute((*data.shape[:2], *_sizes_of(data, window)), candidates, name="max_pool"))
 

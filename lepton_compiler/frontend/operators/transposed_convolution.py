@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from tvm import relax
+from tvm import relax, topi
 
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.convolution import add_channel_bias
@@ -32,7 +32,9 @@ def _dilated_weight(conversion: Conversion) -> relax.Expr:
     dilations = conversion.attribute("dilations", [1] * (len(shape) - 2))
     if all(dilation == 1 for dilation in dilations):
         return weight
-    value = conversion.constant(1)
+    value = conversion.inputs[1]
+    if not isinstance(value, np.ndarray):
+        return conversion.emit_te(topi.nn.dilate, weight, [1, 1, *dilations], 0.0, name="dilated_weight")
     spatial = [(size - 1) * dilation + 1 for size, dilation in zip(value.shape[2:], dilations, strict=True)]
     spread = np.zeros((*value.shape[:2], *spatial), value.dtype)
     spread[(slice(None), slice(None), *(slice(None, None, dilation) for dilation in dilations))] = value

@@ -250,6 +250,19 @@ static lepton_tensor make_input(const functions *lepton, const arguments *given,
   return tensor;
 }
 
+/* A misspelt name would otherwise leave its input at the ramp without a word. */
+static void check_names(const functions *lepton, lepton_session *session, const arguments *given) {
+  for (int i = 0; i < given->file_count; i++) {
+    int found = 0;
+    for (int32_t j = 0; j < lepton->input_count(session) && !found; j++) {
+      lepton_tensor_info info;
+      check(lepton, lepton->input(session, j, &info));
+      found = strcmp(info.name, given->files[i].name) == 0;
+    }
+    if (!found) die("the model has no input \"%s\"", given->files[i].name);
+  }
+}
+
 static void write_output(const char *prefix, int32_t index, const lepton_tensor *tensor) {
   char path[4096];
   int length = snprintf(path, sizeof path, "%s_%" PRId32 ".raw", prefix, index);
@@ -277,6 +290,7 @@ int main(int argc, char **argv) {
   check(&lepton, lepton.open(LEPTON_API_VERSION, &session));
   if (given.threads > 0) check(&lepton, lepton.set_threads(session, given.threads));
 
+  check_names(&lepton, session, &given);
   int32_t input_count = lepton.input_count(session), output_count = lepton.output_count(session);
   lepton_tensor *inputs = calloc((size_t)input_count + 1, sizeof *inputs);
   lepton_tensor *outputs = calloc((size_t)output_count + 1, sizeof *outputs);
