@@ -9,11 +9,12 @@ from expectations import FOLDER, PASS, read_expectations
 
 from lepton_compiler.frontend import function_bodies, tvm_converters
 from lepton_compiler.frontend.operator_census import CONTROL_FLOW
-from lepton_compiler.frontend.operators.registry import find_converter
+from lepton_compiler.frontend.operators.registry import find_converter, find_run_time_converter
 
 PAGE = FOLDER.parents[1] / "docs" / "onnx_support.md"
 _BEGIN = "<!-- table: `pytest tests/onnx_backend --update-docs` writes it anew -->\n"
 _END = "<!-- end of table -->\n"
+_MOST_INPUTS = 16
 
 
 def with_fresh_table(text: str) -> str:
@@ -48,4 +49,6 @@ def _importer(name: str) -> str:
         return "Lepton"
     if tvm_converters.is_available("", name):
         return "TVM"
+    if find_run_time_converter("", name, range(_MOST_INPUTS)) is not None:
+        return "Lepton, with a declared shape"
     return "its function body" if function_bodies.has_schema_function("", name, version) else "-"
