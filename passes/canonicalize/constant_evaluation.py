@@ -13,6 +13,7 @@ from tvm.ir import GenericConst
 from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.core.lone_operators import kernel_of
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of
+from lepton_compiler.targets.registry import native_target
 
 _Arrays = Sequence[np.ndarray]
 _CREATORS = {"relax.full", "relax.zeros", "relax.ones", "relax.arange", "relax.shape_to_tensor", "relax.eye"}
@@ -29,6 +30,11 @@ def has_constant_inputs(call: relax.Call) -> bool:
     if not all(map(_is_constant, call.args)):
         return False
     return call.op.name in _CREATORS or any(map(_holds_tensor, call.args))
+
+
+def host_target() -> tvm.target.Target:
+    """This machine. The triple is spelled out, since LLVM knows a default one only where a C compiler is installed."""
+    return tvm.target.Target({"kind": "llvm", "mtriple": native_target().llvm_triple})
 
 
 def result_bytes(ty: relax.Type) -> int | None:
@@ -84,7 +90,7 @@ def _evaluate_compiled(module: tvm.IRModule, call: relax.Call) -> list[np.ndarra
         call = relax.Call(call.op, [kernel, *call.args[1:]], call.attrs, call.ty_args)
     with builder.function("main", []):
         builder.emit_func_output(builder.emit(call))
-    machine = relax.VirtualMachine(relax.build(builder.get(), target="llvm"), tvm.cpu())
+    machine = relax.VirtualMachine(relax.build(builder.get(), target=host_target()), tvm.cpu())
     result = machine["main"]()
     return [result.numpy()] if isinstance(result, tvm.runtime.Tensor) else [part.numpy() for part in result]
 

@@ -8,6 +8,7 @@ from tvm import relax
 
 from lepton_compiler.core.contracts import bindings
 from lepton_compiler.core.pass_base import Pass, PassResult
+from lepton_compiler.passes.canonicalize.constant_evaluation import host_target
 from lepton_compiler.targets.registry import get_target
 
 FLOAT32_TOLERANCE = 2e-6
@@ -84,7 +85,7 @@ def random_inputs(module: tvm.IRModule, dimensions: dict[str, int]) -> list[np.n
 
 def evaluate(module: tvm.IRModule, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """Runs ``main`` as plain TVM compiles it."""
-    machine = relax.VirtualMachine(relax.build(module, target="llvm"), tvm.cpu())
+    machine = relax.VirtualMachine(relax.build(module, target=host_target()), tvm.cpu())
     result = machine["main"](*map(tvm.runtime.tensor, inputs))
     return [result.numpy()] if isinstance(result, tvm.runtime.Tensor) else [part.numpy() for part in result]
 
