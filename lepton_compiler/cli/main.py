@@ -63,7 +63,10 @@ class VerbGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a verb; click's own errors pass through to click."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            # What can't be written is an error of the verb; at exit it would only be Python's.
+            sys.stdout.flush()
+            return result
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
@@ -75,6 +78,8 @@ class VerbGroup(click.Group):
             if error.errno == errno.EPIPE:
                 _silence_stdout()
                 ctx.exit(EXIT_BROKEN_PIPE)
+            if error.filename is None and error.errno in _DISK_ERRNOS:
+                _silence_stdout()
             _report(ctx, _disk_error(error) or error)
         except Exception as error:  # noqa: BLE001 (the last place that can turn a fault into a message)
             _report(ctx, error)
@@ -115,7 +120,7 @@ def _report(ctx: click.Context, error: Exception) -> None:
 
 
 def _silence_stdout() -> None:
-    """The reader of our output has gone; what Python still flushes at exit must not raise once more."""
+    """Nobody can take our output; what Python still flushes at exit must not raise once more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
