@@ -88,8 +88,12 @@ def random_inputs(module: tvm.IRModule, dimensions: dict[str, int]) -> list[np.n
 
 def evaluate(module: tvm.IRModule, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """Runs ``main`` as plain TVM compiles it."""
-    _need_compiler_for_constants(module)
-    machine = relax.VirtualMachine(relax.build(module, target=host_target()), tvm.cpu())
+    try:
+        machine = relax.VirtualMachine(relax.build(module, target=host_target()), tvm.cpu())
+    except AssertionError as error:
+        if shutil.which("gcc") or shutil.which("g++") or "Target triple" not in str(error):
+            raise
+        pytest.skip("TVM's virtual machine needs a C compiler to load a program without kernels")
     result = machine["main"](*map(tvm.runtime.tensor, inputs))
     return [result.numpy()] if isinstance(result, tvm.runtime.Tensor) else [part.numpy() for part in result]
 
@@ -102,11 +106,3 @@ def node_names(module: tvm.IRModule) -> list[str]:
 def reasons(result: PassResult) -> dict[str, str]:
     """Why the pass declined, by node."""
     return {decline.node: decline.reason for decline in result.declines}
-
-
-def _need_compiler_for_constants(module: tvm.IRModule) -> None:
-    """Skips where a program without kernels can't be loaded: TVM's machine links those with the system's compiler."""
-    legal = relax.transform.DeadCodeElimination()(relax.transform.FoldConstant()(relax.transform.LegalizeOps()(module)))
-    has_kernels = any(isinstance(function, tvm.tirx.PrimFunc) for function in legal.functions.values())
-    if not has_kernels and not any(map(shutil.which, ("g++", "gcc", "clang++", "clang"))):
-        pytest.skip("TVM's virtual machine needs a C compiler to load a program without kernels")
