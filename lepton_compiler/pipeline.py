@@ -26,8 +26,10 @@ from lepton_compiler.passes.canonicalize.merge_constant_arithmetic import MergeC
 from lepton_compiler.passes.canonicalize.sink_reshape import SinkReshape
 from lepton_compiler.passes.fusion.fuse_layer_norm import FuseLayerNorm
 from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
+from lepton_compiler.passes.layout.pack_activations import PackActivations
 from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
 from lepton_compiler.passes.lowering.schedule_functions import ScheduleFunctions
+from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
 
 
 def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
@@ -59,6 +61,7 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
                 SinkReshape(),
             ),
         ),
+        StagePlan(Stage.ARRANGED, (PackActivations(WinogradPolicy(options.winograd, options.max_winograd_error)),)),
         StagePlan(
             Stage.FUSED,
             (

@@ -17,6 +17,7 @@ from tvm.ir import GenericConst
 
 from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.core.errors import InternalError
+from lepton_compiler.core.lone_operators import OP_PATTERN_ATTRIBUTE, OpPattern
 from lepton_compiler.core.pass_base import PassResult
 from lepton_compiler.core.program import Decline, Rewrite
 from lepton_compiler.passes.relax_expressions import same_type, substitute, variables
@@ -125,6 +126,19 @@ class MainGraph:
         """Adds a binding to the new function and returns its variable."""
         value = self._builder.normalize(value)
         return self._bind(relax.VarBinding(relax.DataflowVar(name, value.ty), value), value)
+
+    def emit_te(self, name: str, kernel: str, function: Callable[..., object], *args: relax.Expr) -> relax.Var:
+        """Adds a call of the kernel that computes a tensor expression of ``args``.
+
+        Args:
+            name: Name of the new binding.
+            kernel: Name of the kernel.
+            function: Takes tensors and gives one back.
+            args: Tensors of the new function.
+        """
+        attributes = {OP_PATTERN_ATTRIBUTE: int(OpPattern.ANCHOR)}
+        call = self._builder.call_te(function, *args, primfunc_name_hint=kernel, primfunc_attrs=attributes)
+        return self.emit(name, call)
 
     def definition(self, expr: relax.Expr) -> relax.Expr | None:
         """The value that a variable of the new function is bound to; None for inputs, constants and the rest."""

@@ -46,13 +46,42 @@ def native_target() -> TargetSpec:
     Raises:
         UnknownTargetError: This machine is of a family without a target, or older than every target of it.
     """
-    features = host_cpu_features()
-    fitting = [spec for spec in TARGETS.values() if runs_here(spec, features)]
+    features, processor = host_cpu_features(), host_processor()
+    fitting = [spec for spec in TARGETS.values() if runs_here(spec, features) and describes(spec, processor)]
     if not fitting:
         raise UnknownTargetError(
             f"no target fits this machine ({platform.machine()}); name one with --target: {', '.join(TARGETS)}"
         )
-    return max(fitting, key=lambda spec: (spec.vector_bits, len(spec.cpu_features), spec.name == "armv8-a"))
+    return max(
+        fitting,
+        key=lambda spec: (bool(spec.processors), spec.vector_bits, len(spec.cpu_features), spec.name == "armv8-a"),
+    )
+
+
+def describes(spec: TargetSpec, processor: tuple[str, int, int] | None) -> bool:
+    """Whether a target is about this processor: a level is about all, a named one about its own models."""
+    if not spec.processors:
+        return True
+    for entry in spec.processors:
+        vendor, family, models = entry.split("/")
+        first, last = models.split("-")
+        if processor is not None and processor[:2] == (vendor, int(family)) and int(first) <= processor[2] <= int(last):
+            return True
+    return False
+
+
+def host_processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, int, int] | None:
+    """Vendor, family and model of an x86 processor; None where the system doesn't say."""
+    if not cpuinfo.is_file():
+        return None
+    found: dict[str, str] = {}
+    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), value.strip())
+    try:
+        return found["vendor_id"], int(found["cpu family"]), int(found["model"])
+    except (KeyError, ValueError):
+        return None
 
 
 def runs_here(spec: TargetSpec, features: frozenset[str] | None = None) -> bool:

@@ -1,7 +1,7 @@
 """TargetSpec: what the compiler knows about a processor, as plain data.
 
-Schedules take vector width, registers and arithmetic rate from here, the linker its triple, and the runtime's check its
-CPU features. Cache sizes are recorded for people; no schedule blocks for caches yet. Nothing here imports TVM, so that
+Schedules take vector width, registers, caches and arithmetic rate from here, the linker its triple, and the runtime's
+check its CPU features. Nothing here imports TVM, so that
 the command line and the runtime can read it in milliseconds.
 """
 
@@ -45,6 +45,8 @@ class TargetSpec:
         l2_bytes: Level 2 cache of one core in bytes.
         fma_per_cycle: Vector fused multiply-adds that one core starts in a cycle.
         source: Where the numbers come from.
+        processors: Which processors a named target describes, as ``vendor/family/first model-last model``; empty for a
+            level that many share.
     """
 
     name: str
@@ -63,6 +65,7 @@ class TargetSpec:
     cpu_features: tuple[str, ...] = ()
     llvm_features: tuple[str, ...] = ()
     llvm_float_abi: str = ""
+    processors: tuple[str, ...] = ()
 
     def vector_lanes(self, dtype_bits: int = 32) -> int:
         """Number of elements of ``dtype_bits`` bits in one vector register."""

@@ -39,6 +39,15 @@ if TYPE_CHECKING:
 @target_option
 @input_shapes_option
 @disable_pass_option
+@click.option("--no-winograd", is_flag=True, help="Compute every convolution directly.")
+@click.option(
+    "--max-winograd-error",
+    type=click.FloatRange(min=0),
+    default=CompileOptions.max_winograd_error,
+    show_default=True,
+    metavar="SHARE",
+    help="Largest error that Winograd's algorithms may be estimated to cause, as a share of a convolution's range.",
+)
 @click.option("--dump-ir", type=file_path, metavar="DIR", help="Write the program after every pass into DIR.")
 @click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
 @click.option("--print-time", is_flag=True, help="Show the seconds of every step and pass.")
@@ -49,6 +58,8 @@ def command(
     target: str,
     input_shapes: tuple[str, ...],
     disabled_passes: tuple[str, ...],
+    no_winograd: bool,
+    max_winograd_error: float,
     dump_ir: Path | None,
     force: bool,
     print_time: bool,
@@ -66,7 +77,13 @@ def command(
     from lepton_compiler.core.instruments import ModuleDumper, PassTimer
     from lepton_compiler.driver import compile_model
 
-    options = CompileOptions(target, parse_shapes(input_shapes), disabled_passes)
+    options = CompileOptions(
+        target,
+        parse_shapes(input_shapes),
+        disabled_passes,
+        winograd=not no_winograd,
+        max_winograd_error=max_winograd_error,
+    )
     timer = PassTimer()
     dumpers = [_open_dumps(ModuleDumper, dump_ir)] if dump_ir is not None else []
     with progress("import") as on_step:

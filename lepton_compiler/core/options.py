@@ -18,9 +18,13 @@ class CompileOptions:
         input_shapes: Shapes that replace the model's own, by input name; a string keeps a dimension symbolic.
         disabled_passes: Names of passes to leave out; only optional passes can be.
         embed_weights_bytes: Weights larger than this go to a memory-mapped file beside the library.
+        winograd: Whether convolutions may be computed by Winograd's algorithms.
+        max_winograd_error: Largest error that they may be estimated to cause, as a share of a convolution's range.
     """
 
     target: str = "native"
     input_shapes: Mapping[str, tuple[Dim, ...]] = field(default_factory=dict)
     disabled_passes: tuple[str, ...] = ()
     embed_weights_bytes: int = 1 << 30
+    winograd: bool = True
+    max_winograd_error: float = 1e-4

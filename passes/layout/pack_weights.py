@@ -2,6 +2,7 @@
 
     convolution   O I k...   ->  O/v  I k... v     one vector holds v output channels
     depthwise     C 1 kh kw  ->  C kh kw
+    winograd      P O I      ->  P  O/v  I v       for each place of a transformed tile
     dense         K N        ->  N/v  K v          one vector holds v output columns
 
 The last block is filled up with zeros, so that kernels never need a narrower vector.
@@ -17,6 +18,13 @@ def pack_convolution_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
     padded = _fill_up(weight, axis=0, multiple=lanes)
     blocks = padded.reshape(padded.shape[0] // lanes, lanes, *padded.shape[1:])
     return np.ascontiguousarray(np.moveaxis(blocks, 1, -1))
+
+
+def pack_winograd_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """Packs ``[places, out_channels, in_channels]`` to ``[places, out_blocks, in_channels, lanes]``."""
+    padded = _fill_up(weight, axis=1, multiple=lanes)
+    blocks = padded.reshape(padded.shape[0], padded.shape[1] // lanes, lanes, padded.shape[2])
+    return np.ascontiguousarray(np.moveaxis(blocks, 2, -1))
 
 
 def pack_dense_weight(weight: np.ndarray, lanes: int) -> np.ndarray:

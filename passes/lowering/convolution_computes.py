@@ -44,6 +44,11 @@ class Window:
         borders = (*self.padding_before, *self.padding_after)
         return any(borders) or any(step != 1 for step in self.input_dilation)
 
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each output pixel reads just the input pixel at its own place."""
+        return not self.needs_border and all(size == 1 for size in (*self.kernel, *self.strides))
+
     def bordered_size(self, axis: int, size: Size) -> Size:
         """Size of a spatial axis with its border."""
         return (size - 1) * self.input_dilation[axis] + 1 + self.padding_before[axis] + self.padding_after[axis]
@@ -96,15 +101,22 @@ def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, group
     )
 
 
-def with_border(data: te.Tensor, window: Window) -> te.Tensor:
-    """The input with zeros around it, and between its pixels where ``window`` spreads them out."""
+def with_border(data: te.Tensor, window: Window, trailing: int = 0) -> te.Tensor:
+    """The input with zeros around it, and between its pixels where ``window`` spreads them out.
+
+    Args:
+        data: ``[batch, channels, *spatial]``, and the channels of a vector behind where it is packed.
+        window: How the kernel moves.
+        trailing: Axes behind the spatial ones.
+    """
     if not window.needs_border:
         return data
-    sizes = [window.bordered_size(i, size) for i, size in enumerate(data.shape[2:])]
+    count = len(window.kernel)
+    sizes = [window.bordered_size(i, data.shape[2 + i]) for i in range(count)]
 
-    def value(n: tirx.Var, c: tirx.Var, *place: tirx.Var) -> tirx.Expr:
+    def value(n: tirx.Var, c: tirx.Var, *index: tirx.Var) -> tirx.Expr:
         inside, at = [], []
-        for i, position in enumerate(place):
+        for i, position in enumerate(index[:count]):
             offset = position - window.padding_before[i]
             step = window.input_dilation[i]
             if window.padding_before[i] or step != 1:
@@ -114,6 +126,7 @@ def with_border(data: te.Tensor, window: Window) -> te.Tensor:
             if step != 1:
                 inside.append(tirx.floormod(offset, step) == 0)
             at.append(offset // step if step != 1 else offset)
-        return tirx.if_then_else(tirx.all(*inside), data(n, c, *at), tirx.const(0, data.dtype))
+        return tirx.if_then_else(tirx.all(*inside), data(n, c, *at, *index[count:]), tirx.const(0, data.dtype))
 
-    return te.compute((*data.shape[:2], *sizes), value, name="bordered_input")
+    shape = (*data.shape[:2], *sizes, *data.shape[len(data.shape) - trailing :])
+    return te.compute(shape, value, name="bordered_input")

@@ -39,11 +39,11 @@ def why_not_packed(call: relax.Call, target: TargetSpec) -> str | None:
         return "the weight is not a constant"
     if str(call.ty.dtype) != "float32" or str(weight.ty.dtype) != "float32":
         return f"the element type is {call.ty.dtype}, not float32"
-    if not _has_plain_layout(call):
+    if not has_plain_layout(call):
         return f"the layout is {attrs.data_layout}/{attrs.kernel_layout}, not channels first"
     if call.args[0].ty.shape is None or not _is_static(call.args[0].ty.shape[1]):
         return "the number of input channels is not known"
-    if _is_depthwise(call):
+    if is_depthwise(call):
         return None
     out_channels = _out_channels(call)
     if attrs.groups > 1 and _lanes(out_channels // attrs.groups, target, grouped=True) is None:
@@ -56,14 +56,9 @@ def legalize_convolution(bb: relax.BlockBuilder, call: relax.Call, target: Targe
     if why_not_packed(call, target) is not None:
         return call.op.get_attr("FLegalize")(bb, call)
     groups = int(call.attrs.groups)
-    weight = call.args[1].value.numpy()
-    if CONVOLUTIONS[call.op.name]:
-        weight = transposed_convolution_weight(weight, groups)
-        window = _transposed_window(call, weight)
-    else:
-        window = _plain_window(call, weight)
+    weight, window = weight_and_window(call)
     name = call.op.name.rpartition(".")[2]
-    if _is_depthwise(call):
+    if is_depthwise(call):
         name = f"depthwise_{name}"
         packed = weight[:, 0]
         compute = partial(depthwise_convolution, window=window, lanes=target.vector_lanes())
@@ -80,7 +75,16 @@ def legalize_convolution(bb: relax.BlockBuilder, call: relax.Call, target: Targe
     )
 
 
-def _is_depthwise(call: relax.Call) -> bool:
+def weight_and_window(call: relax.Call) -> tuple[np.ndarray, Window]:
+    """The constant weight ``[out_channels, in_channels / groups, *kernel]`` of a plain convolution, and its window."""
+    weight = call.args[1].value.numpy()
+    if CONVOLUTIONS[call.op.name]:
+        weight = transposed_convolution_weight(weight, int(call.attrs.groups))
+        return weight, _transposed_window(call, weight)
+    return weight, _plain_window(call, weight)
+
+
+def is_depthwise(call: relax.Call) -> bool:
     """Whether each group has one input channel; transposed ones go the way of other groups."""
     weight = call.args[1].ty.shape
     is_transposed = CONVOLUTIONS[call.op.name]
@@ -98,7 +102,8 @@ def _lanes(channels: int, target: TargetSpec, *, grouped: bool) -> int | None:
     return lanes if lanes >= _SMALLEST_VECTOR else None
 
 
-def _has_plain_layout(call: relax.Call) -> bool:
+def has_plain_layout(call: relax.Call) -> bool:
+    """Whether data, weight and result of a convolution have their channels first."""
     rank = len(call.args[1].ty.shape) - 2
     attrs = call.attrs
     order = "IO" if CONVOLUTIONS[call.op.name] else "OI"

@@ -73,12 +73,13 @@ def _most_accumulators(spec: TargetSpec) -> int:
 
 def _cycles(spec: TargetSpec, tile: RegisterTile, rows: int, vectors: int, steps: int) -> float:
     whole, rest = divmod(rows, tile.rows)
-    total = whole * _tile_cycles(spec, tile.rows, tile.vectors, steps)
+    total = whole * tile_cycles(spec, tile.rows, tile.vectors, steps)
     if rest:
-        total += _tile_cycles(spec, rest, tile.vectors, steps)
+        total += tile_cycles(spec, rest, tile.vectors, steps)
     return total * (vectors // tile.vectors)
 
 
-def _tile_cycles(spec: TargetSpec, rows: int, vectors: int, steps: int) -> float:
+def tile_cycles(spec: TargetSpec, rows: int, vectors: int, steps: int) -> float:
+    """Estimated cycles of one tile of ``rows`` by ``vectors`` accumulators over ``steps`` of the reduction."""
     step = max(rows * vectors / spec.fma_per_cycle, (rows + vectors) / _LOADS_PER_CYCLE, _FMA_LATENCY)
     return steps * step + _CYCLES_PER_TILE

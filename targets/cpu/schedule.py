@@ -22,8 +22,11 @@ from lepton_compiler.targets.cpu.inlining import inline_elementwise
 from lepton_compiler.targets.cpu.loop_kinds import apply_marked_kinds
 from lepton_compiler.targets.cpu.loop_tail import split_tails
 from lepton_compiler.targets.cpu.matmul import schedule_dense, schedule_matmul
+from lepton_compiler.targets.cpu.packed_convolution import schedule_packed_convolution
+from lepton_compiler.targets.cpu.packed_depthwise import schedule_packed_depthwise
 from lepton_compiler.targets.cpu.row_reduction import row_axes, schedule_row_reduction
 from lepton_compiler.targets.cpu.vector_math import expand_functions
+from lepton_compiler.targets.cpu.winograd import schedule_winograd
 from lepton_compiler.targets.spec import TargetSpec
 
 ANCHOR_ATTRIBUTE = "lepton.anchor"
@@ -55,6 +58,9 @@ Scheduler = Callable[[Schedule, TargetSpec], tuple[Schedule, str]]
 _SCHEDULERS: dict[str, Scheduler] = {
     "convolution": schedule_convolution,
     "depthwise_convolution": schedule_depthwise,
+    "packed_convolution": schedule_packed_convolution,
+    "packed_depthwise": schedule_packed_depthwise,
+    "winograd": schedule_winograd,
     "dense": schedule_dense,
     "matmul": schedule_matmul,
     ROW_REDUCTION: schedule_row_reduction,

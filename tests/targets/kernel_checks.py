@@ -9,13 +9,18 @@ import numpy as np
 import tvm
 from tvm import relax, tirx
 
+from lepton_compiler.core.pass_base import Pass
+from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
 from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
 from lepton_compiler.targets.cpu.schedule import ScheduledFunction, schedule_function
-from lepton_compiler.targets.registry import get_target, native_target
+from lepton_compiler.targets.registry import TARGETS, get_target, runs_here
 from lepton_compiler.targets.spec import TargetSpec
 
 FLOAT32_TOLERANCE = 3e-6
 """Largest error, as a share of the output's range: float32 sums of some thousand terms in another order."""
+
+RUNNABLE_LEVELS = [name for name in ("x86-64-v2", "x86-64-v3", "x86-64-v4") if runs_here(TARGETS[name])]
+"""The x86 levels that this machine runs; none on another architecture."""
 
 Dim = int | str
 Build = Callable[..., relax.Expr]
@@ -37,6 +42,11 @@ class CompiledOperator:
         """The one kernel."""
         (kernel,) = self.kernels
         return kernel
+
+    @property
+    def anchors(self) -> set[str]:
+        """What dominates each kernel."""
+        return {kernel.anchor for kernel in self.kernels}
 
     @property
     def text(self) -> str:
@@ -79,20 +89,33 @@ def schedule_all(module: tvm.IRModule, spec: TargetSpec) -> tuple[tvm.IRModule, 
     return scheduled, tuple(kernels)
 
 
-def compile_operator(build: Build, *shapes: Sequence[Dim], dtype: str = "float32") -> CompiledOperator:
-    """Compiles ``build(emit, *inputs)`` for this machine."""
-    spec = native_target()
-    module, kernels = schedule_all(lower(operator_module(build, shapes, dtype), spec), spec)
-    target = tvm.target.Target(spec.llvm_target())
-    with target:
-        executable = tvm.compile(module, target)
+def compile_operator(
+    build: Build, *shapes: Sequence[Dim], dtype: str = "float32", arrange: Pass | None = None, target: str = "native"
+) -> CompiledOperator:
+    """Compiles ``build(emit, *inputs)``, by default for this machine; ``arrange`` runs before legalization."""
+    spec = get_target(target)
+    module = operator_module(build, shapes, dtype)
+    if arrange is None:
+        module = lower(module, spec)
+    else:
+        module = arrange.run(module, spec).module
+        module = FuseOperators().run(LegalizeOperators().run(module, spec).module, spec).module
+    module, kernels = schedule_all(module, spec)
+    llvm = tvm.target.Target(spec.llvm_target())
+    with llvm:
+        executable = tvm.compile(module, llvm)
     return CompiledOperator(kernels, relax.VirtualMachine(executable, tvm.cpu()))
 
 
-def schedules_for(target: str, build: Build, *shapes: Sequence[Dim]) -> tuple[ScheduledFunction, ...]:
-    """Schedules without compiling, for any target."""
+def schedules_for(
+    target: str, build: Build, *shapes: Sequence[Dim], arrange: Pass | None = None
+) -> tuple[ScheduledFunction, ...]:
+    """Schedules without compiling, for any target; ``arrange`` runs before legalization."""
     spec = get_target(target)
-    return schedule_all(lower(operator_module(build, shapes), spec), spec)[1]
+    module = operator_module(build, shapes)
+    if arrange is not None:
+        module = arrange.run(module, spec).module
+    return schedule_all(lower(module, spec), spec)[1]
 
 
 def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float = FLOAT32_TOLERANCE) -> None:

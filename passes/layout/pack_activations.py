@@ -1,0 +1,70 @@
+"""PackActivations: regions around convolutions keep the channels of one vector together.
+
+    [n, C, h, w]  ->  [n, C/v, h, w, v]          v channels fill a vector register
+
+Every convolution that can be packed is, and every operator behind one stays packed where it has a packed form; layout
+transforms stand at the borders of such a region only. Which convolution takes which algorithm is decided here as well
+(``packed_convolutions.py``). The layout is that of Liu et al., "Optimizing CNN Model Inference on CPUs", ATC 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import tvm
+from tvm import relax
+
+from lepton_compiler.core.pass_base import Pass, PassResult
+from lepton_compiler.core.program import Decline, Rewrite
+from lepton_compiler.passes.layout.packed_activations import PackedActivations
+from lepton_compiler.passes.layout.packed_convolutions import ConvolutionPacker
+from lepton_compiler.passes.layout.packed_operators import pack_operator
+from lepton_compiler.passes.lowering.legalize_convolutions import CONVOLUTIONS
+from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement
+from lepton_compiler.passes.relax_expressions import variables
+from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
+from lepton_compiler.targets.spec import TargetSpec
+
+
+@dataclass(frozen=True)
+class PackActivations(Pass):
+    """Keep activations around convolutions in packed layout, and choose the convolutions' algorithms."""
+
+    winograd: WinogradPolicy = field(default_factory=WinogradPolicy)
+    """When Winograd's algorithms may be used."""
+
+    def run(self, module: tvm.IRModule, target: TargetSpec) -> PassResult:
+        """Walks the graph once; the node of a decline leaves the packed region, or takes the direct algorithm."""
+        graph = MainGraph(module)
+        packed = PackedActivations(graph, target.vector_lanes())
+        packer = ConvolutionPacker(target, self.winograd)
+        rewrites: list[Rewrite] = []
+        declines: list[Decline] = []
+        for node in graph.nodes():
+            replacement, reason = _pack(packed, packer, node)
+            if reason is not None:
+                declines.append(Decline(node.name, reason))
+            if replacement is None:
+                graph.keep(node)
+            else:
+                graph.replace(node, replacement)
+                rewrites.append(Rewrite(node.name, replacement.what))
+        return PassResult(graph.finish() if rewrites else module, tuple(rewrites), tuple(declines))
+
+
+def _pack(packed: PackedActivations, packer: ConvolutionPacker, node: Node) -> tuple[Replacement | None, str | None]:
+    """What takes the node's place, if anything does, and what was declined."""
+    if node.operator in CONVOLUTIONS:
+        reason = packer.why_not(node.value)
+        return (None, f"not packed: {reason}") if reason is not None else packer.pack(packed, node)
+    if not any(packed.is_packed(var) for var in variables(node.value)) or not _is_tensor(node.var.ty):
+        return None, None
+    outcome = pack_operator(packed, node)
+    if isinstance(outcome, str):
+        return None, f"leaves the packed region: {outcome}"
+    assert outcome is not None
+    return packed.stand_in(node, outcome, "stays packed"), None
+
+
+def _is_tensor(ty: relax.Type) -> bool:
+    return isinstance(ty, relax.TensorType) and ty.shape is not None

@@ -1,0 +1,122 @@
+"""What convolutions over packed activations compute, laid out for ``targets/cpu/packed_convolution.py``.
+
+A packed activation ``[n, C/v, *spatial, v]`` keeps the ``v`` channels of one vector together. With ``g = gcd(C, v)``:
+
+    padded[n, cb, h, w, ci]     input with its border (stage left out where there is none)
+    sums[n, ob, h, w, lane]     sum over c / g, kh, kw, c % g of padded[n, c / v, y, x, c % v] * w[ob, c, kh, kw, lane]
+    output[n, ob, h, w, lane]   sums
+
+Channels that fill up the last block are never summed: their count is no multiple of ``g``. A first layer reads its few
+channels from the plain ``[n, c, *spatial]``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tvm import te, tirx
+
+from lepton_compiler.passes.lowering.convolution_computes import Window, with_border
+from lepton_compiler.passes.lowering.row_major import Size, flatten, unflatten
+
+
+def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, groups: int) -> te.Tensor:
+    """Convolution of a packed activation; ``v`` divides the output channels of a group where there are several.
+
+    Args:
+        data: ``[batch, in_blocks, *spatial, v]``.
+        weight: ``[out_blocks, in_channels / groups, *kernel, v]``.
+        window: How the kernel moves.
+        groups: Number of groups.
+
+    Returns:
+        ``[batch, out_blocks, *output, v]``.
+    """
+    lanes, in_group = int(weight.shape[-1]), int(weight.shape[1])
+    together = math.gcd(in_group, lanes)
+    blocks_in_group = int(weight.shape[0]) // groups
+
+    def read(bordered: te.Tensor, n: tirx.Var, block: tirx.Var, chunk: tirx.Var, at: Sequence, part: tirx.Var):
+        channel = chunk * together + (0 if groups == 1 else block // blocks_in_group * in_group)
+        return bordered(n, channel // lanes, *at, channel % lanes + part)
+
+    return _convolution(data, weight, window, data.shape[2:-1], together, read, groups)
+
+
+def first_convolution(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
+    """Convolution of a plain ``[batch, in_channels, *spatial]`` with few channels, into a packed activation.
+
+    Args:
+        data: ``[batch, in_channels, *spatial]``.
+        weight: ``[out_blocks, in_channels, *kernel, v]``.
+        window: How the kernel moves.
+
+    Returns:
+        ``[batch, out_blocks, *output, v]``.
+    """
+
+    def read(bordered: te.Tensor, n: tirx.Var, block: tirx.Var, chunk: tirx.Var, at: Sequence, part: tirx.Var):
+        return bordered(n, chunk + part, *at)
+
+    return _convolution(data, weight, window, data.shape[2:], 1, read, 1)
+
+
+def _convolution(
+    data: te.Tensor, weight: te.Tensor, window: Window, spatial: Sequence[Size], together: int, read, groups: int
+) -> te.Tensor:
+    bordered = with_border(data, window, trailing=len(data.shape) - 2 - len(spatial))
+    output = tuple(window.output_size(i, size) for i, size in enumerate(spatial))
+    chunk = te.reduce_axis((0, int(weight.shape[1]) // together), "chunk")
+    taps = [te.reduce_axis((0, size), f"tap{i}") for i, size in enumerate(window.kernel)]
+    part = te.reduce_axis((0, together), "part")
+
+    def sums(n: tirx.Var, block: tirx.Var, *index: tirx.Var) -> tirx.Expr:
+        *place, lane = index
+        at = [position * window.strides[i] + taps[i] * window.dilation[i] for i, position in enumerate(place)]
+        value = read(bordered, n, block, chunk, at, part)
+        return te.sum(value * weight(block, chunk * together + part, *taps, lane), axis=[chunk, *taps, part])
+
+    shape = (data.shape[0], weight.shape[0], *output, weight.shape[-1])
+    attrs = {"lepton.anchor": "packed_convolution", "lepton.groups": groups}
+    if not window.is_pointwise:
+        accumulated = te.compute(shape, sums, name="convolution", attrs=attrs)
+        return te.compute(shape, lambda *index: accumulated(*index), name="convolution_output")
+    # Pixels in one row, so that a register tile may run across the borders of image rows.
+    pixels = math.prod(output[1:], start=output[0])
+    accumulated = te.compute(
+        (data.shape[0], weight.shape[0], pixels, weight.shape[-1]),
+        lambda n, block, pixel, lane: sums(n, block, *unflatten(pixel, output), lane),
+        name="convolution",
+        attrs=attrs,
+    )
+    return te.compute(
+        shape,
+        lambda n, block, *index: accumulated(n, block, flatten(index[:-1], output), index[-1]),
+        name="convolution_output",
+    )
+
+
+def packed_depthwise(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
+    """Depthwise convolution of a packed activation.
+
+    Args:
+        data: ``[batch, blocks, *spatial, v]``.
+        weight: ``[blocks, *kernel, v]``.
+        window: How the kernel moves.
+
+    Returns:
+        ``[batch, blocks, *output, v]``.
+    """
+    bordered = with_border(data, window, trailing=1)
+    output = tuple(window.output_size(i, size) for i, size in enumerate(data.shape[2:-1]))
+    taps = [te.reduce_axis((0, size), f"tap{i}") for i, size in enumerate(window.kernel)]
+
+    def sums(n: tirx.Var, block: tirx.Var, *index: tirx.Var) -> tirx.Expr:
+        *place, lane = index
+        at = [position * window.strides[i] + taps[i] * window.dilation[i] for i, position in enumerate(place)]
+        return te.sum(bordered(n, block, *at, lane) * weight(block, *taps, lane), axis=taps)
+
+    shape = (*data.shape[:2], *output, weight.shape[-1])
+    accumulated = te.compute(shape, sums, name="depthwise", attrs={"lepton.anchor": "packed_depthwise"})
+    return te.compute(shape, lambda *index: accumulated(*index), name="depthwise_output")

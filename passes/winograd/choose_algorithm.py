@@ -1,0 +1,111 @@
+"""Direct convolution or Winograd's, and with which tile: the cost model.
+
+Cycles of one core. Products run at the rate of the register tiles; transforms are bound by vector operations and by the
+second cache; transformed weights are ``size * size / 9`` times as large as the direct ones and have to come from
+memory once a run:
+
+    direct      pixels * C * O * 9 / (lanes * fma)
+    winograd    max(tiles * size^2 * C * O / (lanes * fma), weight bytes / stream rate) + transforms
+
+The constants were fitted to layers of 64 to 512 channels on a Zen 5 core.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lepton_compiler.passes.winograd.transforms import TRANSFORMS, WinogradTransform
+from lepton_compiler.targets.spec import TargetSpec
+
+_EFFICIENCY = 0.92
+"""Share of the arithmetic peak that register tiles reach."""
+_STREAM_BYTES_PER_CYCLE = 8.0
+"""Bytes of weights that a core takes in from the last cache or from memory in a cycle."""
+_TRANSFORM_CYCLES = 1.25
+"""Cycles of one vector in one place of a tile, both passes of a transform, loads and stores included."""
+_FEWEST_CHANNELS = 8
+"""Below, transforms cost more than the products that they save."""
+_WORTH_IT = 0.9
+"""Winograd costs accuracy; it is taken for a clear gain only."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The algorithm of one convolution.
+
+    Attributes:
+        transform: Winograd's, None for the direct one.
+        reason: Why, in one sentence.
+    """
+
+    transform: WinogradTransform | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class WinogradPolicy:
+    """When Winograd's algorithms may be used.
+
+    Attributes:
+        enabled: Whether at all.
+        max_error: Largest estimated error, as a share of the output's range.
+    """
+
+    enabled: bool = True
+    max_error: float = 1e-4
+
+    def choose(self, target: TargetSpec, weight: Sequence[int], output: Sequence[int | None]) -> Choice:
+        """Chooses for a 3 by 3 convolution with stride 1.
+
+        Args:
+            target: For the rates.
+            weight: ``(out_channels, in_channels, 3, 3)``.
+            output: ``(batch, height, width)``, None for a symbolic size.
+        """
+        if not self.enabled:
+            return Choice(None, "direct: Winograd is switched off")
+        if None in output:
+            return Choice(None, "direct: the size of the image is not known, and so not whether Winograd is faster")
+        if min(weight[:2]) < _FEWEST_CHANNELS:
+            return Choice(None, f"direct: {min(weight[:2])} channels are too few for Winograd")
+        batch, height, width = (int(size or 1) for size in output)
+        direct = direct_cycles(target, weight, batch * height * width)
+        costs = {m: winograd_cycles(target, weight, (batch, height, width), TRANSFORMS[m]) for m in TRANSFORMS}
+        allowed = {m: cost for m, cost in costs.items() if TRANSFORMS[m].expected_error() <= self.max_error}
+        if not allowed:
+            return Choice(None, f"direct: no Winograd transform keeps the error below {self.max_error:g} of the range")
+        m = min(allowed, key=lambda tile: allowed[tile])
+        share = allowed[m] / direct
+        if share > _WORTH_IT:
+            return Choice(None, f"direct: Winograd F({m}x{m}, 3x3) is estimated at {share:.2f} of its cycles")
+        error = TRANSFORMS[m].expected_error()
+        return Choice(
+            TRANSFORMS[m],
+            f"Winograd F({m}x{m}, 3x3): estimated {share:.2f} of the direct cycles, "
+            f"error within {error:.1e} of the range",
+        )
+
+
+def direct_cycles(target: TargetSpec, weight: Sequence[int], pixels: int) -> float:
+    """Cycles of the direct convolution."""
+    outputs, inputs, *_ = weight
+    lanes = target.vector_lanes()
+    blocks = math.ceil(outputs / lanes)
+    return pixels * inputs * blocks * 9 / (target.fma_per_cycle * _EFFICIENCY)
+
+
+def winograd_cycles(
+    target: TargetSpec, weight: Sequence[int], output: tuple[int, int, int], transform: WinogradTransform
+) -> float:
+    """Cycles of Winograd's, for ``(batch, height, width)`` outputs."""
+    outputs, inputs, *_ = weight
+    batch, height, width = output
+    lanes, places = target.vector_lanes(), transform.size**2
+    in_blocks, out_blocks = math.ceil(inputs / lanes), math.ceil(outputs / lanes)
+    tiles = batch * math.ceil(height / transform.outputs) * math.ceil(width / transform.outputs)
+    products = tiles * places * inputs * out_blocks / (target.fma_per_cycle * _EFFICIENCY)
+    weights = places * inputs * out_blocks * lanes * 4 / _STREAM_BYTES_PER_CYCLE
+    transforms = tiles * places * (in_blocks + out_blocks) * _TRANSFORM_CYCLES
+    return max(products, weights) + transforms

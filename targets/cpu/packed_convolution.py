@@ -1,0 +1,114 @@
+"""Convolution of packed activations: a register tile of output pixels by vectors of output channels.
+
+    for n, group of output vectors, chunk of rows          parallel
+      for tile of rows, tile of columns
+        sums[vectors, rows, columns, lanes] = 0             in registers
+        for chunk of channels, taps, channel                the reduction
+          for row, column, vector                           unrolled
+            sums[vector, row, column, :] += input[row, column, channel] * weight[vector, channel, taps, :]
+        output = epilogue(sums)                             contiguous vectors
+
+The channels that a pixel's broadcasts read are neighbours, so a cache line serves ``v`` steps of the reduction. Pixels
+of a pointwise convolution count as one row. The definition is in ``passes/lowering/packed_convolution_computes.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from lepton_compiler.targets.cpu.block_analysis import BlockInfo, iterations
+from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
+from lepton_compiler.targets.cpu.generic import schedule_other_stages
+from lepton_compiler.targets.cpu.joined_axes import join_axes
+from lepton_compiler.targets.cpu.pixel_tile import (
+    PixelTile,
+    default_pixel_tile,
+    even_chunks,
+    split_tiles,
+    sum_in_registers,
+    vectorize_tile,
+)
+from lepton_compiler.targets.spec import TargetSpec
+
+_PIECES = 16
+"""Parallel pieces that a large convolution is cut into: four for each of four cores."""
+_WORTH_SHARING = 1 << 18
+"""Multiply-adds below which one core is faster alone."""
+
+
+@dataclass(frozen=True)
+class PackedConvolutionKnobs:
+    """What can be chosen.
+
+    Attributes:
+        tile: Pixels and vectors of a register tile.
+        chunks: Pieces that the rows are cut into.
+    """
+
+    tile: PixelTile
+    chunks: int
+
+    def __str__(self) -> str:
+        return f"{self.tile} chunks={self.chunks}"
+
+
+def default_knobs(info: BlockInfo, groups: int, spec: TargetSpec) -> PackedConvolutionKnobs:
+    """The closed form: fewest estimated cycles in a tile, then enough pieces for the cores."""
+    batch, blocks, *place, _ = (axis.extent for axis in info.spatial)
+    rows, columns = (place[-2] if len(place) > 1 else 1), place[-1]
+    tile = default_pixel_tile(spec, rows, columns, blocks // groups, iterations(info.reductions))
+    pieces = (batch or 1) * blocks // tile.vectors
+    split, height = (rows, tile.rows) if len(place) > 1 else (columns, tile.columns)
+    tiles = _PIECES if split is None else math.ceil(split / height)
+    return PackedConvolutionKnobs(tile, even_chunks(tiles, math.ceil(_PIECES / pieces)))
+
+
+def schedule_packed_convolution(
+    sch: Schedule, spec: TargetSpec, knobs: PackedConvolutionKnobs | None = None
+) -> tuple[Schedule, str]:
+    """Applies the schedule; returns the schedule to go on with and the knob values in words."""
+    info = find_anchor(sch, "packed_convolution")
+    groups = int(sch.get(info.block).annotations.get("lepton.groups", 1))
+    chosen = knobs or default_knobs(info, groups, spec)
+    work = iterations(info.axes)
+    reductions = len(info.reductions)
+    _split_border(sch, info.block)
+    epilogue = gather_epilogue(sch, info.block)
+    if len(info.spatial) < len(epilogue.axes):
+        sch = join_axes(sch, epilogue, 2, len(epilogue.axes) - 1)
+    sums, output = sch.get_sblock(info.name), sch.get_sblock(epilogue.name)
+    notes = schedule_other_stages(sch, {info.name, epilogue.name}, spec)
+    tile = _tile_output(sch, output, chosen, share=work is None or work >= _WORTH_SHARING)
+    sum_in_registers(sch, sums, tile, reductions)
+    vectorize_tile(sch, output, tile)
+    return sch, "; ".join([str(chosen), *notes])
+
+
+def _split_border(sch: Schedule, sums: SBlockRV) -> None:
+    """Writes the border apart from the inside, so that neither needs a condition."""
+    for producer in sch.get_producers(sums):
+        loops = sch.get_loops(producer)
+        if sch.get(producer).name_hint == "bordered_input" and sch.can_decompose_padding(producer, loops[0]):
+            sch.decompose_padding(producer, loops[0])
+
+
+def _tile_output(sch: Schedule, output: SBlockRV, knobs: PackedConvolutionKnobs, *, share: bool) -> LoopRV:
+    """Splits the output into tiles; returns the loop over the tiles of a row."""
+    batch, block, *upper, column, lane = sch.get_loops(output)
+    tile = knobs.tile
+    group, vector = sch.split(block, [None, tile.vectors])
+    if upper:
+        chunk, row_tile, row = split_tiles(sch, upper.pop(), knobs.chunks, tile.rows)
+        whole, column_tile, column = split_tiles(sch, column, 1, tile.columns)
+        sch.reorder(batch, group, chunk, *upper, row_tile, whole, column_tile, vector, row, column, lane)
+    else:
+        chunk, column_tile, column = split_tiles(sch, column, knobs.chunks, tile.columns)
+        sch.reorder(batch, group, chunk, column_tile, vector, column, lane)
+    fused = sch.fuse(batch, group, chunk)
+    if share:
+        sch.parallel(fused)
+    return column_tile

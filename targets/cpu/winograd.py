@@ -1,0 +1,142 @@
+"""Winograd convolution of packed activations: transform, multiply, transform back.
+
+Many tiles, in chunks of tile rows that stay in the core's second cache:
+
+    for n, chunk of tile rows                              parallel
+      padded = the chunk's input
+      for block, tile: data = B^T padded B                  vectors of channels, in registers
+      for place, group of output vectors, tiles             a register tile of tiles by vectors
+        products = sum over channels of data * weight
+      for block, tile: output = epilogue(A^T products A)    in registers
+
+Few tiles (images of 14 or 7 pixels) make too few chunks for the cores; there each of the three steps is parallel for
+itself. The definition is in ``passes/winograd/winograd_compute.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
+from lepton_compiler.targets.cpu.generic import schedule_other_stages
+from lepton_compiler.targets.cpu.loop_kinds import mark_parallel, mark_vectorized
+from lepton_compiler.targets.cpu.pixel_tile import even_tile, loops_below, sum_in_registers
+from lepton_compiler.targets.spec import TargetSpec
+
+_FEWEST_CHUNKS = 4
+"""Chunks of an image that keep a few cores busy; with fewer, each step is parallel for itself."""
+_ENOUGH_TILES = 14
+"""Tiles that a transformed weight should serve each time that it is loaded."""
+
+
+@dataclass(frozen=True)
+class WinogradKnobs:
+    """What can be chosen.
+
+    Attributes:
+        tile_rows: Rows of tiles of a chunk; None makes each step parallel for itself.
+        tiles: Tiles of a register tile.
+        vectors: Vectors of output channels of a register tile.
+    """
+
+    tile_rows: int | None
+    tiles: int
+    vectors: int
+
+    def __str__(self) -> str:
+        rows = "steps" if self.tile_rows is None else f"tile_rows={self.tile_rows}"
+        return f"{rows} tiles={self.tiles} tile_vectors={self.vectors}"
+
+
+def default_knobs(rows: int, columns: int, out_blocks: int, spec: TargetSpec) -> WinogradKnobs:
+    """The closed form: the fewest whole rows of tiles that serve a weight often enough, and an even register tile."""
+    divisors = [count for count in range(1, rows + 1) if rows % count == 0]
+    height = next((count for count in divisors if count * columns >= _ENOUGH_TILES), rows)
+    chunk = height if rows // height >= _FEWEST_CHUNKS else None
+    tile = even_tile(spec, chunk or rows, columns, out_blocks)
+    return WinogradKnobs(chunk, tile.columns, tile.vectors)
+
+
+def schedule_winograd(sch: Schedule, spec: TargetSpec, knobs: WinogradKnobs | None = None) -> tuple[Schedule, str]:
+    """Applies the schedule; returns the schedule to go on with and the knob values in words."""
+    info = find_anchor(sch, "winograd")
+    _, out_blocks, rows, columns, *_ = (axis.extent for axis in info.spatial)
+    assert out_blocks is not None and rows is not None and columns is not None
+    chosen = knobs or default_knobs(rows, columns, out_blocks, spec)
+    output = gather_epilogue(sch, info.block)
+    done = {"padded", "half_data", "data", "sums", "products", "half_result", info.name, output.name}
+    notes = schedule_other_stages(sch, done, spec)
+    chunk, tile = _tile_result(sch, info.block, chosen)
+    _multiply(sch, chosen, chunk)
+    _transform_data(sch, chunk)
+    # Last, because its conditions at the image's border would keep TVM from scheduling what stands before it.
+    sch.reverse_compute_at(output.block, tile, preserve_unit_loops=True)
+    _unroll_below(sch, output.block, tile)
+    return sch, "; ".join([str(chosen), *notes])
+
+
+def _tile_result(sch: Schedule, result: SBlockRV, knobs: WinogradKnobs) -> tuple[LoopRV | None, LoopRV]:
+    """Transforms back tile by tile; returns the loop over chunks, if there are any, and the one over a row's tiles."""
+    batch, block, i, j, *_ = sch.get_loops(result)
+    chunk = None
+    if knobs.tile_rows is None:
+        mark_parallel(sch, sch.fuse(batch, block))
+    else:
+        chunk, i = sch.split(i, [None, knobs.tile_rows])
+        sch.reorder(batch, chunk, block, i, j)
+        chunk = sch.fuse(batch, chunk)
+        mark_parallel(sch, chunk)
+    half_result = sch.get_sblock("half_result")
+    sch.compute_at(half_result, j, preserve_unit_loops=True)
+    for block in (half_result, result):
+        sch.set_scope(block, 0, "local")
+        _unroll_below(sch, block, j)
+    return chunk, j
+
+
+def _unroll_below(sch: Schedule, block: SBlockRV, loop: LoopRV) -> None:
+    *places, lane = loops_below(sch, block, loop)
+    mark_vectorized(sch, lane)
+    for place in places:
+        sch.unroll(place)
+
+
+def _multiply(sch: Schedule, knobs: WinogradKnobs, chunk: LoopRV | None) -> None:
+    products, sums = sch.get_sblock("products"), sch.get_sblock("sums")
+    if chunk is not None:
+        sch.compute_at(products, chunk, preserve_unit_loops=True)
+    loops = sch.get_loops(products) if chunk is None else loops_below(sch, products, chunk)
+    batch, place, block, i, j, lane = loops[-6:]
+    group, vector = sch.split(block, [None, knobs.vectors])
+    tile, inner = sch.split(sch.fuse(i, j), [None, knobs.tiles])
+    sch.reorder(batch, place, group, tile, vector, inner, lane)
+    if chunk is None:
+        mark_parallel(sch, sch.fuse(batch, place, group))
+    mark_vectorized(sch, lane)
+    sch.unroll(inner)
+    sch.unroll(vector)
+    sum_in_registers(sch, sums, tile, 2)
+
+
+def _transform_data(sch: Schedule, chunk: LoopRV | None) -> None:
+    padded, half_data, data = (sch.get_sblock(name) for name in ("padded", "half_data", "data"))
+    if chunk is not None:
+        sch.compute_at(data, chunk, preserve_unit_loops=True)
+    loops = sch.get_loops(data) if chunk is None else loops_below(sch, data, chunk)
+    batch, place, block, i, j, lane = loops[-6:]
+    sch.reorder(batch, block, i, j, place, lane)
+    if chunk is None:
+        outer = sch.fuse(batch, block)
+        mark_parallel(sch, outer)
+    else:
+        outer = chunk
+    mark_vectorized(sch, lane)
+    sch.unroll(place)
+    sch.compute_at(half_data, j, preserve_unit_loops=True)
+    sch.set_scope(half_data, 0, "local")
+    _unroll_below(sch, half_data, j)
+    sch.compute_at(padded, outer, preserve_unit_loops=True)
+    mark_vectorized(sch, sch.get_loops(padded)[-1])
