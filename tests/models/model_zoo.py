@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from build_bert import BERT_BASE, MINILM_L6, Bert, build_bert
+from lepton_compiler.evaluation.suite.bert import BERT_BASE, MINILM_L6, Bert, build_bert
 from build_recurrent import build_gru, build_lstm
-from build_resnet import RESNET18, RESNET50, ResNet, build_resnet
-from build_vgg import VGG16, Vgg, build_vgg
-from build_vit import VIT_S16, Vit, build_vit
+from lepton_compiler.evaluation.suite.resnet import RESNET18, RESNET50, ResNet, build_resnet
+from lepton_compiler.evaluation.suite.vgg import VGG16, Vgg, build_vgg
+from lepton_compiler.evaluation.suite.vit import VIT_S16, Vit, build_vit
 from light_models import LIGHT_MODELS, light_model, with_random_weights
 from onnx import helper
 from text_pages import text_pages

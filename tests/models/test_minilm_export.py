@@ -8,7 +8,7 @@ from typing import Any
 import onnxruntime
 import pytest
 from agreement import assert_agrees, onnxruntime_outputs
-from build_bert import MINILM_L6
+from lepton_compiler.evaluation.suite.bert import MINILM_L6
 from compiled_models import CompiledModels
 from model_zoo import find, minilm_weights
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from agreement import assert_agrees, onnxruntime_outputs
-from build_bert import MINILM_L6, build_bert
+from lepton_compiler.evaluation.suite.bert import MINILM_L6, build_bert
 from compiled_models import CompiledModels
 from light_models import LIGHT_MODELS, carried_input, carried_output, light_model
 from model_zoo import LARGE, QUICK, ZooModel, find
