@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+
 from lepton_compiler.evaluation.suite.graph_writer import GraphWriter
 
 

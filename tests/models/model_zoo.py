@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from lepton_compiler.evaluation.suite.bert import BERT_BASE, MINILM_L6, Bert, build_bert
 from build_recurrent import build_gru, build_lstm
-from lepton_compiler.evaluation.suite.resnet import RESNET18, RESNET50, ResNet, build_resnet
-from lepton_compiler.evaluation.suite.vgg import VGG16, Vgg, build_vgg
-from lepton_compiler.evaluation.suite.vit import VIT_S16, Vit, build_vit
 from light_models import LIGHT_MODELS, light_model, with_random_weights
 from onnx import helper
 from text_pages import text_pages
 
 from lepton_compiler.build.toolchain import cache_folder
 from lepton_compiler.evaluation.demo_model import DEMO_MODEL
+from lepton_compiler.evaluation.suite.bert import BERT_BASE, MINILM_L6, Bert, build_bert
+from lepton_compiler.evaluation.suite.resnet import RESNET18, RESNET50, ResNet, build_resnet
+from lepton_compiler.evaluation.suite.vgg import VGG16, Vgg, build_vgg
+from lepton_compiler.evaluation.suite.vit import VIT_S16, Vit, build_vit
 from lepton_compiler.evaluation.wheel_file import WheelFile, fetch_wheel_file
 
 Dim = int | str

@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from agreement import assert_agrees, onnxruntime_outputs
-from lepton_compiler.evaluation.suite.bert import MINILM_L6, build_bert
 from compiled_models import CompiledModels
 from light_models import LIGHT_MODELS, carried_input, carried_output, light_model
 from model_zoo import LARGE, QUICK, ZooModel, find
 
 import lepton_compiler
 from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.evaluation.suite.bert import MINILM_L6, build_bert
 
 LIGHT_ABSOLUTE_TOLERANCE = 1e-7
 """As ``onnx.backend.test`` has it for these models."""

@@ -1,1 +1,1 @@
-"""The benchmark suite: networks from their published definitions, with seeded random weights, and where others come from."""
+"""The benchmark suite: published networks with seeded random weights, and where others come from."""

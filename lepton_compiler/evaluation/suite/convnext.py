@@ -1,8 +1,8 @@
 """ConvNeXt for ImageNet, from its published definition, with random weights.
 
-Zhuang Liu, Hanzi Mao, Chao-Yuan Wu, Christoph Feichtenhofer, Trevor Darrell, Saining Xie: "A ConvNet for the 2020s", CVPR
-2022, arXiv:2201.03545, figure 4 and table 9. The graph is what exports of the published code look like: normalisation,
-dense layers and GELU run with channels last, between two transposes.
+Zhuang Liu, Hanzi Mao, Chao-Yuan Wu, Christoph Feichtenhofer, Trevor Darrell, Saining Xie: "A ConvNet for the 2020s",
+CVPR 2022, arXiv:2201.03545, figure 4 and table 9. The graph is what exports of the published code look like:
+normalisation, dense layers and GELU run with channels last, between two transposes.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _norm_of_channels(graph: GraphWriter, x: str, channels: int, name: str) -> s
 
 
 def _block(graph: GraphWriter, x: str, width: int, name: str, scale: float) -> str:
-    """Depthwise 7x7, LayerNorm, a dense layer four times as wide, GELU, a dense layer back, a scale for each channel."""
+    """Depthwise 7x7, LayerNorm, a dense layer four times as wide, GELU, a dense layer back, a scale a channel."""
     path = node_path(name)
     y = graph.convolution(x, width, width, 7, f"{name}.dwconv", groups=width, variance=1.0)
     y = _channels_last(graph, y, f"{path}/Transpose")

@@ -14,6 +14,16 @@ IR_VERSION = 8
 Dim = int | str
 
 
+SILU_MEAN, SILU_MEAN_SQUARE = 0.207, 0.37
+"""Of ``silu(x)`` of a unit normal; a convolution divides by its input's mean square, so that its output is one, too.
+
+The mean square is 0.356 and rounded up: a SiLU amplifies what is too large, and layers would add up.
+"""
+
+POOLED_MEAN_SQUARE = 2.2
+"""What a 2x2 maximum pooling multiplies the mean square of a ReLU's output by; the layer behind it divides by it."""
+
+
 def node_path(name: str) -> str:
     """``layer1.0.conv1`` as exporters name its nodes: ``/layer1/0/conv1``."""
     return "/" + name.replace(".", "/")

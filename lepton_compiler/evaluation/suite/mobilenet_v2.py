@@ -1,7 +1,7 @@
 """MobileNetV2 for ImageNet, from its published definition, with random weights.
 
-Mark Sandler, Andrew Howard, Menglong Zhu, Andrey Zhmoginov, Liang-Chieh Chen: "MobileNetV2: Inverted Residuals and Linear
-Bottlenecks", CVPR 2018, arXiv:1801.04381, table 2. Parameter names are torchvision's.
+Mark Sandler, Andrew Howard, Menglong Zhu, Andrey Zhmoginov, Liang-Chieh Chen: "MobileNetV2: Inverted Residuals and
+Linear Bottlenecks", CVPR 2018, arXiv:1801.04381, table 2. Parameter names are torchvision's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """U-Net for segmentation, from its published definition, with padded convolutions and random weights.
 
 Olaf Ronneberger, Philipp Fischer, Thomas Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation",
-MICCAI 2015, arXiv:1505.04597, figure 1: two 3x3 convolutions a level, 2x2 poolings down, 2x2 transposed convolutions up,
-and the contracting path's maps concatenated. Padding keeps the size, as most later uses have it.
+MICCAI 2015, arXiv:1505.04597, figure 1: two 3x3 convolutions a level, 2x2 poolings down, 2x2 transposed convolutions
+up, and the contracting path's maps concatenated. Padding keeps the size, as most later uses have it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from lepton_compiler.evaluation.suite.graph_writer import Dim, GraphWriter, node_path
+from lepton_compiler.evaluation.suite.graph_writer import POOLED_MEAN_SQUARE, Dim, GraphWriter, node_path
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,6 @@ class UNet:
 
 UNET = UNet()
 
-_POOLED_MEAN_SQUARE = 2.2
-"""By how much the largest of four neighbours' squares exceed a ReLU's own; the layer behind a pooling divides by it."""
-
 
 def build_unet(shape: UNet, batch: Dim = 1, seed: int = 0) -> onnx.ModelProto:
     """Images ``input`` [batch, 3, image, image] to ``scores`` [batch, classes, image, image], float32."""
@@ -43,7 +40,7 @@ def build_unet(shape: UNet, batch: Dim = 1, seed: int = 0) -> onnx.ModelProto:
     levels = [x]
     for level, (inputs, outputs) in enumerate(zip(shape.widths, shape.widths[1:], strict=False), start=1):
         x = graph.node("MaxPool", [x], f"/down.{level}/MaxPool", kernel_shape=[2, 2], strides=[2, 2])
-        x = _two_convolutions(graph, x, inputs, outputs, f"down.{level}", 2.0 / _POOLED_MEAN_SQUARE)
+        x = _two_convolutions(graph, x, inputs, outputs, f"down.{level}", 2.0 / POOLED_MEAN_SQUARE)
         levels.append(x)
     for level in reversed(range(len(shape.widths) - 1)):
         outputs = shape.widths[level]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from lepton_compiler.evaluation.suite.graph_writer import Dim, GraphWriter, node_path
+from lepton_compiler.evaluation.suite.graph_writer import POOLED_MEAN_SQUARE, Dim, GraphWriter, node_path
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,6 @@ class Vgg:
     classes: int = 1000
 
 
-_POOLED_MEAN_SQUARE = 2.2
-"""By how much the largest of four neighbours' squares exceed a ReLU's own; the layer behind a pooling divides by it."""
-
 VGG16 = Vgg(convolutions=(2, 2, 3, 3, 3))
 
 
@@ -52,7 +49,7 @@ def build_vgg(shape: Vgg, batch: Dim = 1, seed: int = 0) -> onnx.ModelProto:
         x = graph.node("MaxPool", [x], f"/features/{stage}/MaxPool", kernel_shape=[2, 2], strides=[2, 2])
     x = graph.node("Flatten", [x], "/Flatten", axis=1)
     side = shape.image >> len(shape.convolutions)
-    x = graph.gemm(x, channels * side * side, shape.hidden, "classifier.0", 2.0 / _POOLED_MEAN_SQUARE)
+    x = graph.gemm(x, channels * side * side, shape.hidden, "classifier.0", 2.0 / POOLED_MEAN_SQUARE)
     x = graph.node("Relu", [x], "/classifier/1/Relu")
     x = graph.gemm(x, shape.hidden, shape.hidden, "classifier.2", 2.0)
     x = graph.node("Relu", [x], "/classifier/3/Relu")
@@ -61,6 +58,6 @@ def build_vgg(shape: Vgg, batch: Dim = 1, seed: int = 0) -> onnx.ModelProto:
 
 
 def _convolution(graph: GraphWriter, x: str, inputs: int, outputs: int, name: str, after_pool: bool) -> str:
-    variance = 2.0 / _POOLED_MEAN_SQUARE if after_pool else 2.0
+    variance = 2.0 / POOLED_MEAN_SQUARE if after_pool else 2.0
     x = graph.convolution(x, inputs, outputs, 3, name, variance=variance)
     return graph.node("Relu", [x], f"{node_path(name)}/Relu")

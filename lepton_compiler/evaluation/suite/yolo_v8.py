@@ -1,9 +1,10 @@
 """YOLOv8, a one-stage object detector, from its published definition, with random weights.
 
-Glenn Jocher, Ayush Chaurasia, Jing Qiu: "Ultralytics YOLOv8", 2023, https://github.com/ultralytics/ultralytics, without a
-paper of its own; its parts: cross-stage partial networks (Wang et al., arXiv:1911.11929), path aggregation (Liu et al.,
-arXiv:1803.01534), spatial pyramid pooling (He et al., arXiv:1406.4729), SiLU (Elfwing et al., arXiv:1702.03118) and boxes
-as distributions (Li et al., arXiv:2006.04388). BatchNormalization is part of the convolutions, as exports have it.
+Glenn Jocher, Ayush Chaurasia, Jing Qiu: "Ultralytics YOLOv8", 2023, https://github.com/ultralytics/ultralytics; without
+a paper of its own. Its parts: cross-stage partial networks (Wang et al., arXiv:1911.11929), path aggregation (Liu et
+al., arXiv:1803.01534), spatial pyramid pooling (He et al., arXiv:1406.4729), SiLU (Elfwing et al., arXiv:1702.03118)
+and boxes as distributions (Li et al., arXiv:2006.04388). BatchNormalization is folded into the convolutions, as exports
+have it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from lepton_compiler.evaluation.suite.graph_writer import Dim, GraphWriter, node_path
+from lepton_compiler.evaluation.suite.graph_writer import SILU_MEAN, SILU_MEAN_SQUARE, Dim, GraphWriter, node_path
 from lepton_compiler.evaluation.suite.yolo_v8_head import detect
 
 
@@ -37,8 +38,8 @@ class YoloV8:
 
 YOLO_V8N = YoloV8()
 
-_AFTER_SILU = 2.8
-"""One divided by the mean square of ``silu(x)`` of a unit normal: makes the next convolution's output a unit normal."""
+_PYRAMID_MEAN_SQUARE = 1.5
+"""Of the pyramid's concatenated maps: the largest of each neighbourhood, measured with the seed 0."""
 
 
 def build_yolo_v8(shape: YoloV8, batch: Dim = 1, seed: int = 0) -> onnx.ModelProto:
@@ -55,16 +56,24 @@ def build_yolo_v8(shape: YoloV8, batch: Dim = 1, seed: int = 0) -> onnx.ModelPro
     return graph.model(y, "output0", (batch, 4 + shape.classes, places))
 
 
-def conv_silu(graph: GraphWriter, x: str, inputs: int, outputs: int, kernel: int, name: str, stride: int = 1) -> str:
-    """Convolution and SiLU."""
-    variance = 1.0 if inputs == 3 else _AFTER_SILU
-    x = graph.convolution(x, inputs, outputs, kernel, f"{name}.conv", stride=stride, variance=variance)
+def conv_silu(
+    graph: GraphWriter,
+    x: str,
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    name: str,
+    stride: int = 1,
+    mean_square: float = SILU_MEAN_SQUARE,
+) -> str:
+    """Convolution and SiLU; ``mean_square`` is that of ``x``."""
+    x = graph.convolution(x, inputs, outputs, kernel, f"{name}.conv", stride=stride, variance=1 / mean_square)
     return graph.silu(x, f"{node_path(name)}/act")
 
 
 def _backbone(graph: GraphWriter, shape: YoloV8, x: str) -> list[str]:
     """Feature maps at strides 8, 16 and 32."""
-    x = conv_silu(graph, x, 3, shape.widths[0], 3, "model.0", 2)
+    x = conv_silu(graph, x, 3, shape.widths[0], 3, "model.0", 2, mean_square=1.0)
     maps = []
     for stage, blocks in enumerate(shape.blocks):
         inputs, outputs = shape.widths[stage : stage + 2]
@@ -98,12 +107,19 @@ def _partial_block(
     half, path = outputs // 2, node_path(name)
     x = conv_silu(graph, x, inputs, outputs, 1, f"{name}.cv1")
     parts = graph.node_of_many("Split", [x], 2, f"{path}/Split", axis=1)
+    squares = [SILU_MEAN_SQUARE, SILU_MEAN_SQUARE]
     for index in range(blocks):
-        y = conv_silu(graph, parts[-1], half, half, 3, f"{name}.m.{index}.cv1")
+        y = conv_silu(graph, parts[-1], half, half, 3, f"{name}.m.{index}.cv1", mean_square=squares[-1])
         y = conv_silu(graph, y, half, half, 3, f"{name}.m.{index}.cv2")
         parts.append(graph.node("Add", [parts[-1], y], f"{path}/m.{index}/Add") if shortcut else y)
+        squares.append(_mean_square_of_sum(index + 2) if shortcut else SILU_MEAN_SQUARE)
     x = graph.node("Concat", parts, f"{path}/Concat", axis=1)
-    return conv_silu(graph, x, len(parts) * half, outputs, 1, f"{name}.cv2")
+    return conv_silu(graph, x, len(parts) * half, outputs, 1, f"{name}.cv2", mean_square=sum(squares) / len(squares))
+
+
+def _mean_square_of_sum(terms: int) -> float:
+    """Of the sum of that many independent ``silu(x)``, whose means add up, too."""
+    return terms * SILU_MEAN_SQUARE + terms * (terms - 1) * SILU_MEAN**2
 
 
 def _pyramid_pooling(graph: GraphWriter, x: str, channels: int, name: str) -> str:
@@ -114,4 +130,4 @@ def _pyramid_pooling(graph: GraphWriter, x: str, channels: int, name: str) -> st
         pool = f"{path}/m.{index}/MaxPool"
         parts.append(graph.node("MaxPool", [parts[-1]], pool, kernel_shape=[5, 5], strides=[1, 1], pads=[2] * 4))
     x = graph.node("Concat", parts, f"{path}/Concat", axis=1)
-    return conv_silu(graph, x, 4 * half, channels, 1, f"{name}.cv2")
+    return conv_silu(graph, x, 4 * half, channels, 1, f"{name}.cv2", mean_square=_PYRAMID_MEAN_SQUARE)

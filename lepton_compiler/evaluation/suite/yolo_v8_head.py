@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lepton_compiler.evaluation.suite.graph_writer import GraphWriter
+from lepton_compiler.evaluation.suite.graph_writer import SILU_MEAN_SQUARE, GraphWriter
 
 BOX_BINS = 16
 _STRIDES = (8, 16, 32)
-_AFTER_SILU = 2.8
 
 
 def detect(
@@ -57,7 +56,7 @@ def _branch(
 ) -> str:
     x = conv_silu(graph, x, inputs, width, 3, f"{name}.0")
     x = conv_silu(graph, x, width, width, 3, f"{name}.1")
-    return graph.convolution(x, width, outputs, 1, f"{name}.2", variance=_AFTER_SILU)
+    return graph.convolution(x, width, outputs, 1, f"{name}.2", variance=1 / SILU_MEAN_SQUARE)
 
 
 def _boxes(graph: GraphWriter, x: str, image: int) -> str:
