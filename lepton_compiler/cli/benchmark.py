@@ -156,7 +156,10 @@ def _check_combination(ctx: click.Context, suite: bool, list_models: bool) -> No
     elif not list_models:
         misplaced = [text for name, text in _OF_THE_SUITE.items() if name in given]
         if misplaced:
-            raise UserError(f"{', '.join(misplaced)} belong to --suite; one model has --input-shapes and --format json")
+            raise UserError(
+                f"{', '.join(misplaced)} can only be given with --suite; for one model there are --input-shapes and "
+                "--format json"
+            )
         if "model" not in given:
             raise UserError("name a MODEL to time, or give --suite to time the suite's; --list shows them")
 

@@ -132,6 +132,8 @@ def _document(request: SuiteRequest, machine: MachineDescription) -> dict[str, A
     return {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": plain(machine),
+        "models": [model.name for model in request.models],
+        "threads": list(request.threads),
         "batch": request.batch,
         "rounds": request.rounds,
         "warmup": request.warmup,

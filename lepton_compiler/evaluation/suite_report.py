@@ -17,13 +17,15 @@ from lepton_compiler.evaluation.result_files import write_text
 BEGIN, END = "<!-- suite -->\n", "<!-- end -->"
 """A Markdown file that has these two gets the table between them."""
 
+_LAST_COLUMNS = ("times as fast as the best peer (p10 - p90)>", "error / range>", "compile s>")
+
 Document = Mapping[str, Any]
 
 
 def column_names(document: Document) -> list[str]:
     """Headings of the table; one that ends in ``>`` is right-aligned."""
     peers = [f"{name} ms>" for name in document["peers"]]
-    return ["model", "threads>", "lepton ms>", *peers, "times as fast (p10 - p90)>", "error / range>", "compile s>"]
+    return ["model", "threads>", "lepton ms>", *peers, *_LAST_COLUMNS]
 
 
 def row_cells(row: Mapping[str, Any], peers: Sequence[str]) -> list[str]:
@@ -56,8 +58,8 @@ def conditions(document: Document) -> str:
     machine = document["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
-        f"{machine['processor']}, {machine['cores']} cores, load average {machine['load_average']:.2f} before the start; "
-        f"{machine['system']}; {versions}; {document['started']}; batch {document['batch']}, "
+        f"{machine['processor']}, {machine['cores']} cores, load average {machine['load_average']:.2f} before "
+        f"the start; {machine['system']}; {versions}; {document['started']}; batch {document['batch']}, "
         f"{document['rounds']} interleaved rounds, float32"
     )
 
@@ -111,9 +113,8 @@ def write_markdown(path: Path, document: Document) -> None:
         return
     check_markdown(path)
     text = _read(path)
-    place = _place(text)
-    assert place is not None
-    write_text(path, text[: place.start()] + table + text[place.end() :])
+    if (place := _place(text)) is not None:
+        write_text(path, text[: place.start()] + table + text[place.end() :])
 
 
 def write_json(path: Path, document: Document) -> None:

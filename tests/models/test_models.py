@@ -60,7 +60,21 @@ def test_light_model_gives_the_output_that_the_onnx_package_carries(name: str, t
     )
 
 
-@pytest.mark.parametrize("name", ["resnet_small", "vit_small", "bert_small", "lstm", "gru"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet_small",
+        "vgg_small",
+        "vit_small",
+        "bert_small",
+        "mobilenet_v2_small",
+        "unet_small",
+        "yolo_v8_small",
+        "convnext_small",
+        "lstm",
+        "gru",
+    ],
+)
 def test_built_models_are_valid_and_the_same_every_time(name: str, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
