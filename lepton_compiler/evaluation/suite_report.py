@@ -89,6 +89,12 @@ def markdown_table(document: Document) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def with_table(text: str, document: Document) -> str | None:
+    """``text`` with the table between its markers; None where it has none."""
+    place = _place(text)
+    return text[: place.start()] + _marked_table(document) + text[place.end() :] if place else None
+
+
 def check_markdown(path: Path) -> None:
     """Refuses a file that has no place for the table, before anything is measured.
 
@@ -96,25 +102,19 @@ def check_markdown(path: Path) -> None:
         OutputError: The file exists and lacks the two markers, or can't be read.
     """
     if path.exists() and not _place(_read(path)):
-        raise OutputError(
-            f'{path} has no place for the table: two lines "{BEGIN.strip()}" and "{END}"; or name a new file'
-        )
+        raise _no_place(path)
 
 
 def write_markdown(path: Path, document: Document) -> None:
     """Puts the table between the markers of ``path``, or into a new file.
 
     Raises:
-        OutputError: The file can't be written, or lost its markers.
+        OutputError: The file can't be written, or lacks the markers.
     """
-    table = f"{BEGIN}\n{markdown_table(document)}\n{END}"
-    if not path.exists():
-        write_text(path, f"{table}\n")
-        return
-    check_markdown(path)
-    text = _read(path)
-    if (place := _place(text)) is not None:
-        write_text(path, text[: place.start()] + table + text[place.end() :])
+    text = with_table(_read(path), document) if path.exists() else f"{_marked_table(document)}\n"
+    if text is None:
+        raise _no_place(path)
+    write_text(path, text)
 
 
 def write_json(path: Path, document: Document) -> None:
@@ -124,6 +124,15 @@ def write_json(path: Path, document: Document) -> None:
         OutputError: The file can't be written.
     """
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _marked_table(document: Document) -> str:
+    return f"{BEGIN}\n{markdown_table(document)}\n{END}"
+
+
+def _no_place(path: Path) -> OutputError:
+    markers = f'two lines "{BEGIN.strip()}" and "{END}"'
+    return OutputError(f"{path} has no place for the table: {markers}; add them, or name a new file")
 
 
 def _place(text: str) -> re.Match[str] | None:
