@@ -69,7 +69,7 @@ class SuiteRow:
         model: Name of the model.
         title: What tables call it.
         threads: Threads of every runner.
-        load_average: Load of the machine over the last minute, before the timing.
+        load_average: Load of the machine over the last minute, before the timing; a compilation before it counts.
         compile_seconds: Time of the compilation, which all rows of a model share; None where it failed.
         milliseconds: Lepton's, of one call; None where there are no times.
         peers: The peers' times.

@@ -43,7 +43,8 @@ class SuiteModel:
         source: Gives the ONNX file for a batch; takes the path to write to where the model is built.
         shapes: Shape of each input, without the batch in front.
         fill: Makes float inputs of a shape.
-        below: Exclusive upper bound of each integer input; an input that is not named here and is not float is a mask.
+        below: Exclusive upper bound of each integer input that holds numbers.
+        masks: Integer inputs that are all ones, so that nothing is hidden.
     """
 
     name: str
@@ -67,7 +68,7 @@ class SuiteModel:
         return {name: (batch, *shape) for name, shape in self.shapes.items()}
 
     def inputs(self, batch: int, seed: int) -> dict[str, np.ndarray]:
-        """Seeded inputs by name: float32, int64 where numbers are below a bound; masks hide nothing."""
+        """Seeded inputs by name: float32, or int64 where ``below`` or ``masks`` names them."""
         random = np.random.default_rng(seed)
         return {name: self._input(random, name, shape) for name, shape in self.batch_shapes(batch).items()}
 
