@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from lepton_compiler.cli.benchmark_suite import TIMED_PACKAGES, SuiteOptions, list_suite, run_suite
 from lepton_compiler.cli.compare import reference_of
 from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
 from lepton_compiler.cli.options import feed_options, file_path, format_option, input_shapes_option, parse_shapes
-from lepton_compiler.cli.rendering import progress, show_json, show_table, warn
-from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.cli.rendering import progress, show_json, show_table, warn_if_busy
+from lepton_compiler.core.errors import UserError
+from lepton_compiler.core.options import CompileOptions, Dim
 
 if TYPE_CHECKING:
     from lepton_compiler.evaluation.benchmark import RunnerTimes
     from lepton_compiler.evaluation.interleaved_timing import Spread
     from lepton_compiler.evaluation.machine import MachineDescription
 
-_PACKAGES = ("apache-tvm", "onnxruntime", "openvino", "numpy")
-_BUSY = 0.25
-"""Share of a machine's cores that others may keep busy before its timings are called unreliable."""
+_OF_ONE_MODEL = {
+    "model": "MODEL",
+    "inputs_file": "--inputs",
+    "allow_nan": "--allow-nan",
+    "input_shapes": "--input-shapes",
+}
+_OF_THE_SUITE = {"batch": "--batch", "output": "--output", "force": "--force", "markdown": "--markdown"}
+"""Parameters that mean something on one side only, and how users write them."""
 
 
-def _parse_threads(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+def _parse_threads(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
     try:
         numbers = tuple(dict.fromkeys(int(part) for part in value.split(",")))
     except ValueError:
@@ -33,37 +45,68 @@ def _parse_threads(ctx: click.Context, param: click.Parameter, value: str) -> tu
     return numbers
 
 
-def _parse_peers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+def _parse_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
     return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
 
 
-@click.command("benchmark", short_help="Time a model against ONNX Runtime, OpenVINO and TVM.")
-@click.argument("model", type=file_path, metavar="MODEL")
+@click.command("benchmark", short_help="Time a model or a suite of models against ONNX Runtime, OpenVINO and TVM.")
+@click.argument("model", type=file_path, required=False, metavar="[MODEL]")
 @click.argument("reference", type=file_path, required=False, metavar="[REFERENCE.onnx]")
+@click.option(
+    "--suite",
+    "suite",
+    is_flag=False,
+    flag_value="all",
+    callback=_parse_names,
+    metavar="[NAMES]",
+    help="Time the suite's models instead of MODEL: names separated by commas, all of them without a name.",
+)
+@click.option("--list", "list_models", is_flag=True, help="List the suite's models.")
 @click.option(
     "--against",
     "peers",
-    callback=_parse_peers,
-    default="onnxruntime",
-    show_default=True,
+    callback=_parse_names,
     metavar="PEERS",
-    help='Peers, separated by commas: onnxruntime, openvino, tvm; "" for none.',
+    help='Peers, separated by commas: onnxruntime, openvino, tvm; "" for none. If left out, onnxruntime; with --suite '
+    "every rival that is installed.",
 )
 @click.option(
-    "--threads", callback=_parse_threads, default="1", show_default=True, metavar="N,M", help="Threads, one run each."
+    "--threads",
+    callback=_parse_threads,
+    metavar="N,M",
+    help="Threads, one run each. If left out, 1; with --suite 1,2.",
 )
 @click.option("--rounds", type=click.IntRange(1), default=20, show_default=True, help="Samples of each runner.")
 @click.option("--warmup", type=click.IntRange(1), default=3, show_default=True, help="Untimed calls of each before.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="With --suite: size of a batch.")
+@click.option("--output", type=file_path, metavar="FILE.json", help="With --suite: write everything measured as JSON.")
+@click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
+@click.option(
+    "--markdown",
+    type=file_path,
+    metavar="FILE.md",
+    help="With --suite: write the table, between the markers of a file that has them.",
+)
 @feed_options
 @input_shapes_option
 @format_option
+@click.pass_context
 def command(
-    model: Path,
+    ctx: click.Context,
+    model: Path | None,
     reference: Path | None,
-    peers: tuple[str, ...],
-    threads: tuple[int, ...],
+    suite: tuple[str, ...] | None,
+    list_models: bool,
+    peers: tuple[str, ...] | None,
+    threads: tuple[int, ...] | None,
     rounds: int,
     warmup: int,
+    batch: int,
+    output: Path | None,
+    force: bool,
+    markdown: Path | None,
     inputs_file: Path | None,
     seed: int,
     allow_nan: bool,
@@ -73,14 +116,74 @@ def command(
     """Times MODEL, an artifact followed by its ONNX file, or an ONNX file alone, against its peers.
 
     Every round times each runner once, so that drift of the machine hits all alike; the ratio is taken round by round.
-    All have the same number of threads, pinned to the same processors, and compute in float32.
+    All have the same number of threads, pinned to the same processors, and compute in float32. With --suite, published
+    networks are compiled and timed one after the other.
 
     \b
     Examples:
       lepton benchmark model.onnx
       lepton benchmark model.so model.onnx --against onnxruntime,openvino --threads 1,2
       lepton benchmark bert.onnx --input-shapes "input_ids:[1,128]" --rounds 50 --format json
+      lepton benchmark --list
+      lepton benchmark --suite --output results.json
+      lepton benchmark --suite resnet50,bert_base --threads 2 --batch 8
     """
+    _check_combination(ctx, suite is not None, list_models)
+    if list_models:
+        list_suite(output_format)
+    elif suite is not None:
+        options = SuiteOptions(suite, peers, threads, rounds, warmup, batch, seed, output, force, markdown)
+        ctx.exit(run_suite(options, output_format))
+    else:
+        assert model is not None
+        feed = _FeedOptions(inputs_file, seed, allow_nan, parse_shapes(input_shapes))
+        peers = ("onnxruntime",) if peers is None else peers
+        _benchmark_one(model, reference, peers, threads or (1,), rounds, warmup, feed, output_format)
+
+
+def _check_combination(ctx: click.Context, suite: bool, list_models: bool) -> None:
+    """Options that would be ignored are refused."""
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
+    if list_models and given - {"list_models", "output_format"}:
+        raise UserError("--list only lists the suite's models: give it alone, or leave it out")
+    if suite:
+        misplaced = [text for name, text in _OF_ONE_MODEL.items() if name in given]
+        if misplaced:
+            raise UserError(
+                f"--suite has models and inputs of its own, so that {', '.join(misplaced)} can't be given with it; "
+                "names of the suite's models stand behind --suite, separated by commas"
+            )
+    elif not list_models:
+        misplaced = [text for name, text in _OF_THE_SUITE.items() if name in given]
+        if misplaced:
+            raise UserError(
+                f"{', '.join(misplaced)} can only be given with --suite; for one model there are --input-shapes and "
+                "--format json"
+            )
+        if "model" not in given:
+            raise UserError("name a MODEL to time, or give --suite to time the suite's; --list shows them")
+
+
+@dataclass(frozen=True)
+class _FeedOptions:
+    """Where the inputs of one model come from."""
+
+    inputs_file: Path | None
+    seed: int
+    allow_nan: bool
+    shapes: Mapping[str, tuple[Dim, ...]]
+
+
+def _benchmark_one(
+    model: Path,
+    reference: Path | None,
+    peers: tuple[str, ...],
+    threads: tuple[int, ...],
+    rounds: int,
+    warmup: int,
+    options: _FeedOptions,
+    output_format: str,
+) -> None:
     from lepton_compiler.evaluation.benchmark import BenchmarkRequest, run_benchmark
     from lepton_compiler.evaluation.machine import describe_machine
     from lepton_compiler.evaluation.runner import require_peer
@@ -89,24 +192,20 @@ def command(
     for name in peers:
         require_peer(name, f"a benchmark against {name}")
     onnx_file = reference_of(model, reference) if peers or not is_artifact(model) else None
-    shapes = parse_shapes(input_shapes)
-    machine = describe_machine(_PACKAGES)
+    machine = describe_machine(TIMED_PACKAGES)
     results: list[RunnerTimes] = []
     with (
         progress("compile") as on_step,
-        as_artifact(model, CompileOptions(input_shapes=shapes), on_step) as library,
+        as_artifact(model, CompileOptions(input_shapes=options.shapes), on_step) as library,
     ):
         with load(library) as loaded:
-            feed = make_feed(loaded.inputs, shapes, inputs_file, seed, allow_nan=allow_nan)
+            inputs = options.inputs_file, options.seed
+            feed = make_feed(loaded.inputs, options.shapes, *inputs, allow_nan=options.allow_nan)
         for number in threads:
             on_step(f"time with {number} thread{'s' if number > 1 else ''}")
             request = BenchmarkRequest(library, onnx_file, peers, number, feed, rounds, warmup)
             results += run_benchmark(request)
-    if machine.load_average > _BUSY * machine.cores:
-        warn(
-            f"the load average was {machine.load_average:.2f} on {machine.cores} cores before the start: "
-            "times are higher than on a quiet machine, ratios less certain"
-        )
+    warn_if_busy(machine)
     if output_format == "json":
         show_json({"machine": machine, "rounds": rounds, "warmup": warmup, "model": model.name, "results": results})
     else:

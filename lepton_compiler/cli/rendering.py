@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lepton_compiler.core.manifest import Manifest
+    from lepton_compiler.evaluation.machine import MachineDescription
 
 _PIPED_WIDTH = 160
 """Columns where nobody says how wide the reader is: wide enough that no cell of ours is cut."""
 
 _REFRESH_PER_SECOND = 2
+
+_BUSY = 0.25
+"""Share of a machine's cores that others may keep busy before its timings are called unreliable."""
 
 
 def console(*, error: bool = False) -> Console:
@@ -73,16 +77,17 @@ def show_facts(facts: Sequence[tuple[str, str]]) -> None:
 
 def show_json(document: Any) -> None:
     """Prints one JSON document; dataclasses become objects, numbers that JSON lacks become null."""
-    click.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(plain(document), indent=2, ensure_ascii=False))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """As JSON has it: dataclasses are objects, numbers that JSON lacks are null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -91,6 +96,15 @@ def _plain(value: Any) -> Any:
 def warn(message: str) -> None:
     """Prints a warning to standard error."""
     click.echo(f"warning: {message}", err=True)
+
+
+def warn_if_busy(machine: MachineDescription) -> None:
+    """Prints a warning where others kept the machine busy before a measurement."""
+    if machine.load_average > _BUSY * machine.cores:
+        warn(
+            f"the load average was {machine.load_average:.2f} on {machine.cores} cores before the start: "
+            "times are higher than on a quiet machine, ratios less certain"
+        )
 
 
 @contextmanager

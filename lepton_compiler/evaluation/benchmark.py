@@ -6,23 +6,20 @@ of threads gets a process of its own, pinned to that many processors before anyt
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lepton_compiler.core.errors import RunError, UserError
-from lepton_compiler.evaluation.comparison import compare_outputs
-from lepton_compiler.evaluation.interleaved_timing import Spread, time_interleaved
+from lepton_compiler.core.errors import UserError
+from lepton_compiler.evaluation.comparison import OutputComparison, compare_outputs
+from lepton_compiler.evaluation.interleaved_timing import InterleavedTimes, Spread, time_interleaved
 from lepton_compiler.evaluation.lepton_runner import LeptonRunner
 from lepton_compiler.evaluation.machine import processors_for
-from lepton_compiler.evaluation.runner import PEERS, open_peer
+from lepton_compiler.evaluation.own_process import in_own_process
+from lepton_compiler.evaluation.runner import PEERS, Runner, open_peer
 from lepton_compiler.evaluation.tolerances import TOLERANCES
 
 
@@ -59,7 +56,9 @@ class RunnerTimes:
         threads: Threads that it ran with.
         milliseconds: Of one call.
         ratio: Lepton's time divided by this runner's, round by round: below 1, Lepton is faster. None for Lepton.
+        speedup: The inverse, this runner's time divided by Lepton's, round by round: above 1, Lepton is faster.
         max_error_of_range: Largest difference of an output from Lepton's, as a share of its range; None for Lepton.
+        disagreement: Why Lepton's outputs are not this runner's; None where they agree as float32 networks do.
     """
 
     name: str
@@ -67,7 +66,9 @@ class RunnerTimes:
     threads: int
     milliseconds: Spread
     ratio: Spread | None
+    speedup: Spread | None
     max_error_of_range: float | None
+    disagreement: str | None
 
 
 def run_benchmark(request: BenchmarkRequest) -> list[RunnerTimes]:
@@ -77,16 +78,19 @@ def run_benchmark(request: BenchmarkRequest) -> list[RunnerTimes]:
         LeptonError: A runner can't load or run the model, this process may use fewer processors than asked, or the
             process was killed.
     """
-    available = len(processors_for(request.threads))
-    if available < request.threads:
-        raise UserError(f"{request.threads} threads need as many processors; this process may use {available}")
-    # The default action on an interrupt: the process ends at once, without a traceback of its own.
-    on_interrupt = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_DFL)}
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), **on_interrupt) as pool:
-        try:
-            return pool.submit(measure, request).result()
-        except BrokenProcessPool as error:
-            raise RunError(f"the process that timed {request.threads} threads was killed or crashed") from error
+    require_processors(request.threads)
+    return in_own_process(measure, request, f"timed {request.threads} threads")
+
+
+def require_processors(threads: int) -> None:
+    """Refuses more threads than there are processors for them.
+
+    Raises:
+        UserError: This process may use fewer processors.
+    """
+    available = len(processors_for(threads))
+    if available < threads:
+        raise UserError(f"{threads} threads need as many processors; this process may use {available}")
 
 
 def measure(request: BenchmarkRequest) -> list[RunnerTimes]:
@@ -97,29 +101,35 @@ def measure(request: BenchmarkRequest) -> list[RunnerTimes]:
     if request.model is not None:
         runners += [open_peer(PEERS[name], request.model, request.threads, shapes) for name in request.peers]
     outputs = {runner.name: runner.run(request.feed) for runner in runners}
-    errors = {name: _max_error(outputs["lepton"], outputs[name]) for name in request.peers}
+    comparisons = {
+        name: compare_outputs(outputs["lepton"], outputs[name], TOLERANCES["fp32"]) for name in request.peers
+    }
     times = time_interleaved(
         {runner.name: lambda runner=runner: runner.run(request.feed) for runner in runners},
         rounds=request.rounds,
         warmup=request.warmup,
     )
-    results = [
-        RunnerTimes(
-            runner.name,
-            runner.version,
-            request.threads,
-            times.spread_ms(runner.name),
-            times.ratio("lepton", runner.name) if runner.name in errors else None,
-            errors.get(runner.name),
-        )
-        for runner in runners
-    ]
+    results = [_runner_times(runner, request.threads, times, comparisons.get(runner.name)) for runner in runners]
     for runner in runners:
         runner.close()
     return results
 
 
-def _max_error(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> float:
+def _runner_times(
+    runner: Runner, threads: int, times: InterleavedTimes, comparisons: list[OutputComparison] | None
+) -> RunnerTimes:
     """A benchmark of wrong results is worth nothing, so it says how far apart they are."""
-    comparisons = compare_outputs(ours, theirs, TOLERANCES["fp32"])
-    return max((entry.max_abs / entry.reference_range for entry in comparisons), default=0.0)
+    milliseconds = times.spread_ms(runner.name)
+    if comparisons is None:
+        return RunnerTimes(runner.name, runner.version, threads, milliseconds, None, None, None, None)
+    reasons = [f'output "{entry.name}": {reason}' for entry in comparisons for reason in entry.reasons]
+    return RunnerTimes(
+        runner.name,
+        runner.version,
+        threads,
+        milliseconds,
+        ratio=times.ratio("lepton", runner.name),
+        speedup=times.ratio(runner.name, "lepton"),
+        max_error_of_range=max((entry.max_abs / entry.reference_range for entry in comparisons), default=0.0),
+        disagreement="; ".join(reasons) or None,
+    )

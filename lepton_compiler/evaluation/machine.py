@@ -47,10 +47,15 @@ def describe_machine(packages: tuple[str, ...]) -> MachineDescription:
         architecture=platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=memory_bytes(),
-        load_average=os.getloadavg()[0],
+        load_average=load_average(),
         system=f"{platform.system()} {platform.release()}",
         versions=versions,
     )
+
+
+def load_average() -> float:
+    """How many processors were wanted at a time, over the last minute."""
+    return os.getloadavg()[0]
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

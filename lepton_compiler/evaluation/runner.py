@@ -44,6 +44,7 @@ class Peer:
         extra: Extra of this project that brings it; empty where it is a plain dependency.
         runner: Module and class of its runner.
         what: What exactly is timed.
+        is_rival: Whether one would use it instead of Lepton.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Peer:
     extra: str
     runner: tuple[str, str]
     what: str
+    is_rival: bool = True
 
     def is_installed(self) -> bool:
         """Whether its module is there; does not import it."""
@@ -91,9 +93,15 @@ PEERS: dict[str, Peer] = {
             "",
             ("lepton_compiler.evaluation.tvm_runner", "TvmRunner"),
             "TVM's own default CPU pipeline for this processor, which schedules nothing: a floor, not a rival",
+            is_rival=False,
         ),
     )
 }
+
+
+def installed_rivals() -> tuple[str, ...]:
+    """Names of the installed peers that one would use instead of Lepton: not of plain TVM, which is a floor."""
+    return tuple(peer.name for peer in PEERS.values() if peer.is_rival and peer.is_installed())
 
 
 def require_peer(name: str, purpose: str, extra: str | None = None) -> Peer:

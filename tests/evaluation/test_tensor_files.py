@@ -11,7 +11,8 @@ import pytest
 
 from lepton_compiler.core.errors import InputError, OutputError
 from lepton_compiler.evaluation import tensor_files
-from lepton_compiler.evaluation.tensor_files import check_writable, read_tensors, write_tensors
+from lepton_compiler.evaluation.result_files import check_writable
+from lepton_compiler.evaluation.tensor_files import read_tensors, write_tensors
 
 TENSORS = {
     "encoder/out": np.arange(6, dtype=np.int64).reshape(2, 3),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from graph_writer import GraphWriter
+
+from lepton_compiler.evaluation.suite.graph_writer import GraphWriter
 
 
 def build_lstm(features: int = 24, hidden: int = 32, steps: int = 12, classes: int = 10) -> onnx.ModelProto:

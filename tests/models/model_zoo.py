@@ -11,17 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from build_bert import BERT_BASE, MINILM_L6, Bert, build_bert
 from build_recurrent import build_gru, build_lstm
-from build_resnet import RESNET18, RESNET50, ResNet, build_resnet
-from build_vgg import VGG16, Vgg, build_vgg
-from build_vit import VIT_S16, Vit, build_vit
 from light_models import LIGHT_MODELS, light_model, with_random_weights
 from onnx import helper
 from text_pages import text_pages
 
 from lepton_compiler.build.toolchain import cache_folder
 from lepton_compiler.evaluation.demo_model import DEMO_MODEL
+from lepton_compiler.evaluation.suite.bert import BERT_BASE, MINILM_L6, Bert, build_bert
+from lepton_compiler.evaluation.suite.convnext import CONVNEXT_T, ConvNext, build_convnext
+from lepton_compiler.evaluation.suite.mobilenet_v2 import MobileNetV2, build_mobilenet_v2
+from lepton_compiler.evaluation.suite.models import PPOCR_DETECTOR
+from lepton_compiler.evaluation.suite.resnet import RESNET18, RESNET50, ResNet, build_resnet
+from lepton_compiler.evaluation.suite.unet import UNET, UNet, build_unet
+from lepton_compiler.evaluation.suite.vgg import VGG16, Vgg, build_vgg
+from lepton_compiler.evaluation.suite.vit import VIT_S16, Vit, build_vit
+from lepton_compiler.evaluation.suite.yolo_v8 import YOLO_V8N, YoloV8, build_yolo_v8
 from lepton_compiler.evaluation.wheel_file import WheelFile, fetch_wheel_file
 
 Dim = int | str
@@ -32,11 +37,6 @@ SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 _PPOCR = DEMO_MODEL.requirement
 _PPOCR_FOLDER = "rapidocr_onnxruntime/models"
-PPOCR_DET = WheelFile(
-    _PPOCR,
-    f"{_PPOCR_FOLDER}/ch_PP-OCRv4_det_infer.onnx",
-    "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
-)
 PPOCR_CLS = WheelFile(
     _PPOCR,
     f"{_PPOCR_FOLDER}/ch_ppocr_mobile_v2.0_cls_infer.onnx",
@@ -177,6 +177,10 @@ _SMALL_RESNET = ResNet(blocks=(1, 1, 1, 1), bottleneck=False, width=16, image=64
 _SMALL_BOTTLENECK = ResNet(blocks=(1, 2, 1, 1), bottleneck=True, width=16, image=64, classes=100)
 _SMALL_VGG = Vgg(convolutions=(1, 1, 2), width=16, hidden=64, image=32, classes=100)
 _SMALL_VIT = Vit(layers=2, width=64, heads=4, patch=16, image=64, classes=100)
+_SMALL_MOBILENET = MobileNetV2(((1, 8, 1, 1), (6, 12, 2, 2), (6, 16, 2, 1)), stem=16, head=64, image=64, classes=100)
+_SMALL_UNET = UNet(widths=(8, 16, 32), image=32)
+_SMALL_YOLO = YoloV8(widths=(8, 16, 16, 24, 32), blocks=(1, 1, 2, 1), image=64, classes=5)
+_SMALL_CONVNEXT = ConvNext(blocks=(1, 2, 1), widths=(16, 24, 32), image=64, classes=100)
 _SMALL_BERT = Bert(layers=2, width=64, heads=4, intermediate=128, vocabulary=1000, positions=64)
 
 _SEQUENCES = ({"batch": 1, "sequence": 7}, {"batch": 3, "sequence": 32}, {"batch": 2, "sequence": 1})
@@ -186,7 +190,7 @@ _LINES = ({"batch": 1, "width": 320}, {"batch": 3, "width": 96}, {"batch": 2, "w
 _MINILM = _text("minilm", build_minilm, (1, 32), MINILM_L6.vocabulary)
 _PPOCR_REC = ZooModel("ppocr_rec", lambda _: _from_wheel(DEMO_MODEL), {"x": (1, 3, 48, 320)})
 _PPOCR_CLS = ZooModel("ppocr_cls", lambda _: _from_wheel(PPOCR_CLS), {"x": (1, 3, 48, 192)})
-_PPOCR_DET = ZooModel("ppocr_det", lambda _: _from_wheel(PPOCR_DET), {"x": (1, 3, 320, 320)}, fill=text_pages)
+_PPOCR_DET = ZooModel("ppocr_det", lambda _: _from_wheel(PPOCR_DETECTOR), {"x": (1, 3, 320, 320)}, fill=text_pages)
 
 QUICK = (
     ZooModel("mobilenetv2", _shared("mobilenetv2_imagenet.onnx"), {"input": (1, 3, 224, 224)}),
@@ -204,6 +208,10 @@ QUICK = (
     _image("resnet_bottleneck_small", lambda: build_resnet(_SMALL_BOTTLENECK), 64),
     _image("vgg_small", lambda: build_vgg(_SMALL_VGG), 32),
     _image("vit_small", lambda: build_vit(_SMALL_VIT), 64),
+    _image("mobilenet_v2_small", lambda: build_mobilenet_v2(_SMALL_MOBILENET), 64),
+    _image("unet_small", lambda: build_unet(_SMALL_UNET), 32),
+    ZooModel("yolo_v8_small", _built(lambda: build_yolo_v8(_SMALL_YOLO)), {"images": (1, 3, 64, 64)}),
+    _image("convnext_small", lambda: build_convnext(_SMALL_CONVNEXT), 64),
     _text("bert_small", lambda: build_bert(_SMALL_BERT), (2, 12), _SMALL_BERT.vocabulary),
     ZooModel("lstm", _built(build_lstm), {"input": (12, 1, 24)}),
     ZooModel("gru", _built(build_gru), {"input": (12, 1, 24)}),
@@ -224,6 +232,9 @@ LARGE = (
     _image("resnet50", lambda: build_resnet(RESNET50)),
     _image("vgg16", lambda: build_vgg(VGG16)),
     _image("vit_s16", lambda: build_vit(VIT_S16)),
+    _image("unet", lambda: build_unet(UNET), UNET.image),
+    ZooModel("yolo_v8n", _built(lambda: build_yolo_v8(YOLO_V8N)), {"images": (1, 3, YOLO_V8N.image, YOLO_V8N.image)}),
+    _image("convnext_t", lambda: build_convnext(CONVNEXT_T)),
     _text("bert_base", lambda: build_bert(BERT_BASE), (1, 128), BERT_BASE.vocabulary),
     *(_light(name) for name in LIGHT_MODELS),
 )

@@ -8,12 +8,12 @@ from typing import Any
 import onnxruntime
 import pytest
 from agreement import assert_agrees, onnxruntime_outputs
-from build_bert import MINILM_L6
 from compiled_models import CompiledModels
 from model_zoo import find, minilm_weights
 
 import lepton_compiler
 from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.evaluation.suite.bert import MINILM_L6
 
 torch = pytest.importorskip("torch", reason="the export needs PyTorch")
 transformers = pytest.importorskip("transformers", reason="the export needs transformers")

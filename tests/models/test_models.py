@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from agreement import assert_agrees, onnxruntime_outputs
-from build_bert import MINILM_L6, build_bert
 from compiled_models import CompiledModels
 from light_models import LIGHT_MODELS, carried_input, carried_output, light_model
 from model_zoo import LARGE, QUICK, ZooModel, find
 
 import lepton_compiler
 from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.evaluation.suite.bert import MINILM_L6, build_bert
 
 LIGHT_ABSOLUTE_TOLERANCE = 1e-7
 """As ``onnx.backend.test`` has it for these models."""
@@ -60,7 +60,21 @@ def test_light_model_gives_the_output_that_the_onnx_package_carries(name: str, t
     )
 
 
-@pytest.mark.parametrize("name", ["resnet_small", "vit_small", "bert_small", "lstm", "gru"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet_small",
+        "vgg_small",
+        "vit_small",
+        "bert_small",
+        "mobilenet_v2_small",
+        "unet_small",
+        "yolo_v8_small",
+        "convnext_small",
+        "lstm",
+        "gru",
+    ],
+)
 def test_built_models_are_valid_and_the_same_every_time(name: str, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()

@@ -14,6 +14,21 @@ IR_VERSION = 8
 Dim = int | str
 
 
+SILU_MEAN, SILU_MEAN_SQUARE = 0.207, 0.37
+"""Of ``silu(x)`` of a unit normal; a convolution divides by its input's mean square, so that its output is one, too.
+
+The mean square is 0.356 and rounded up: a SiLU amplifies what is too large, and layers would add up.
+"""
+
+POOLED_MEAN_SQUARE = 2.2
+"""What a 2x2 maximum pooling multiplies the mean square of a ReLU's output by; the layer behind it divides by it."""
+
+
+def node_path(name: str) -> str:
+    """``layer1.0.conv1`` as exporters name its nodes: ``/layer1/0/conv1``."""
+    return "/" + name.replace(".", "/")
+
+
 class GraphWriter:
     """Collects nodes and weights; every method that adds a layer returns the name of its output.
 
@@ -55,9 +70,15 @@ class GraphWriter:
 
     def node(self, op_type: str, inputs: Sequence[str], name: str, **attributes: object) -> str:
         """Adds a node with one output."""
-        output = f"{name}_output_0"
-        self._nodes.append(helper.make_node(op_type, list(inputs), [output], name=name, **attributes))
-        return output
+        return self.node_of_many(op_type, inputs, 1, name, **attributes)[0]
+
+    def node_of_many(
+        self, op_type: str, inputs: Sequence[str], outputs: int, name: str, **attributes: object
+    ) -> list[str]:
+        """Adds a node with several outputs."""
+        names = [f"{name}_output_{index}" for index in range(outputs)]
+        self._nodes.append(helper.make_node(op_type, list(inputs), names, name=name, **attributes))
+        return names
 
     def linear(self, x: str, inputs: int, outputs: int, name: str, parameters: str) -> str:
         """``x @ W + b`` over the last axis; the weight is stored transposed, as published checkpoints do."""
@@ -65,6 +86,72 @@ class GraphWriter:
         kernel = self.constant(f"{parameters}.weight_transposed", np.ascontiguousarray(weight.T))
         product = self.node("MatMul", [x, kernel], f"{name}/MatMul")
         return self.node("Add", [product, self.weight(f"{parameters}.bias", (outputs,), 0.1)], f"{name}/Add")
+
+    def convolution(
+        self,
+        x: str,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        name: str,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        groups: int = 1,
+        bias: bool = True,
+        variance: float = 2.0,
+    ) -> str:
+        """A square convolution; ``name`` is dotted, as checkpoints have it.
+
+        Args:
+            x: Its input.
+            inputs: Input channels.
+            outputs: Output channels.
+            kernel: Height and width of the kernel.
+            name: Prefix of the weights' names, and with slashes of the node's.
+            stride: Along both axes.
+            padding: On every side; by default what keeps the size at stride 1.
+            groups: Groups of channels.
+            bias: Whether it has one.
+            variance: Of an output whose inputs have a mean square of 1. He et al., arXiv:1502.01852: 2 keeps the scale
+                through a ReLU that follows.
+        """
+        fan_in = inputs // groups * kernel * kernel
+        operands = [
+            x,
+            self.weight(f"{name}.weight", (outputs, inputs // groups, kernel, kernel), (variance / fan_in) ** 0.5),
+        ]
+        if bias:
+            operands.append(self.weight(f"{name}.bias", (outputs,), 0.1))
+        pads = [kernel // 2 if padding is None else padding] * 4
+        size, strides = [kernel, kernel], [stride, stride]
+        return self.node(
+            "Conv", operands, f"{node_path(name)}/Conv", kernel_shape=size, strides=strides, pads=pads, group=groups
+        )
+
+    def batch_norm(self, x: str, channels: int, name: str, gain: float = 1.0, variance: float = 1.0) -> str:
+        """BatchNormalization with statistics that are not those of a unit normal.
+
+        Args:
+            x: Its input.
+            channels: Channels of the input.
+            name: Dotted prefix of the weights' names.
+            gain: Mean of its scale.
+            variance: Mean of its running variance: the input's, to make the output ``gain`` times a unit normal.
+        """
+        statistics = [
+            self.gain(f"{name}.weight", channels, gain),
+            self.weight(f"{name}.bias", (channels,), 0.1 * gain),
+            self.weight(f"{name}.running_mean", (channels,), 0.1),
+            self.gain(f"{name}.running_var", channels, variance),
+        ]
+        return self.node("BatchNormalization", [x, *statistics], f"{node_path(name)}/BatchNormalization", epsilon=1e-5)
+
+    def gemm(self, x: str, inputs: int, outputs: int, name: str, variance: float = 1.0) -> str:
+        """``x @ W.T + b`` of a matrix; ``variance`` as of a convolution."""
+        weight = self.weight(f"{name}.weight", (outputs, inputs), (variance / inputs) ** 0.5)
+        bias = self.weight(f"{name}.bias", (outputs,), 0.1)
+        return self.node("Gemm", [x, weight, bias], f"{node_path(name)}/Gemm", transB=1)
 
     def layer_norm(self, x: str, width: int, epsilon: float, name: str, parameters: str) -> str:
         """LayerNormalization over the last axis."""
@@ -80,6 +167,16 @@ class GraphWriter:
         product = self.node("Mul", [x, shifted], f"{name}/Mul")
         return self.node("Mul", [product, self.constant("half", np.float32(0.5))], f"{name}/Mul_1")
 
+    def silu(self, x: str, name: str) -> str:
+        """``x * sigmoid(x)``, in the operators that opset 17 has."""
+        return self.node("Mul", [x, self.node("Sigmoid", [x], f"{name}/Sigmoid")], f"{name}/Mul")
+
+    def nearest_resize(self, x: str, factor: int, name: str) -> str:
+        """An image ``factor`` times as high and wide, every pixel repeated."""
+        scales = self.constant(f"scales_{factor}", np.array([1, 1, factor, factor], np.float32))
+        attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return self.node("Resize", [x, "", scales], f"/{name}/Resize", **attributes)
+
     def model(self, value: str, output: str, shape: Sequence[Dim]) -> onnx.ModelProto:
         """The model whose one float32 output is ``value``, under the name ``output``."""
         for node in self._nodes:
@@ -93,7 +190,7 @@ class GraphWriter:
             list(self._initializers.values()),
         )
         return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="lepton tests"
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="lepton suite"
         )
 
     def _value(self, name: str, shape: Sequence[int], scale: float) -> np.ndarray:

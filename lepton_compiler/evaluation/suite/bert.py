@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from graph_writer import Dim, GraphWriter
 from onnx import TensorProto
+
+from lepton_compiler.evaluation.suite.graph_writer import Dim, GraphWriter
 
 MASKED_SCORE = -10000.0
 """What the published code adds to the attention scores of padding."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from graph_writer import GraphWriter
+
+from lepton_compiler.evaluation.suite.graph_writer import Dim, GraphWriter
 
 _EPSILON = 1e-6
 
@@ -30,33 +31,40 @@ class Vit:
 VIT_S16 = Vit()
 
 
-def build_vit(shape: Vit, seed: int = 0) -> onnx.ModelProto:
-    """One image ``input`` [1, 3, image, image] to ``logits`` [1, classes], float32."""
+def build_vit(shape: Vit, batch: Dim = 1, seed: int = 0) -> onnx.ModelProto:
+    """Images ``input`` [batch, 3, image, image] to ``logits`` [batch, classes], float32."""
     graph = GraphWriter("vit", seed)
-    x = _patches(graph, shape, graph.input("input", (1, 3, shape.image, shape.image)))
+    x = _patches(graph, shape, graph.input("input", (batch, 3, shape.image, shape.image)), batch)
     for layer in range(shape.layers):
         x = _layer(graph, shape, x, layer)
     x = graph.layer_norm(x, shape.width, _EPSILON, "/norm", "norm")
     x = graph.node("Gather", [x, graph.constant("class_token_index", np.array(0))], "/Gather", axis=1)
-    weight = graph.weight("head.weight", (shape.classes, shape.width), shape.width**-0.5)
-    bias = graph.weight("head.bias", (shape.classes,), 0.1)
-    x = graph.node("Gemm", [x, weight, bias], "/head/Gemm", transB=1)
-    return graph.model(x, "logits", (1, shape.classes))
+    x = graph.gemm(x, shape.width, shape.classes, "head")
+    return graph.model(x, "logits", (batch, shape.classes))
 
 
-def _patches(graph: GraphWriter, shape: Vit, image: str) -> str:
-    """Tokens [1, 1 + patches, width]: the class token, then one token a patch, positions added."""
+def _patches(graph: GraphWriter, shape: Vit, image: str, batch: Dim) -> str:
+    """Tokens [batch, 1 + patches, width]: the class token, then one token a patch, positions added."""
     count = (shape.image // shape.patch) ** 2
-    scale = (3 * shape.patch * shape.patch) ** -0.5
-    weight = graph.weight("patch_embed.proj.weight", (shape.width, 3, shape.patch, shape.patch), scale)
-    bias = graph.weight("patch_embed.proj.bias", (shape.width,), 0.1)
-    size = [shape.patch, shape.patch]
-    x = graph.node("Conv", [image, weight, bias], "/patch_embed/proj/Conv", kernel_shape=size, strides=size)
-    flat = graph.constant("flat_patches", np.array([1, shape.width, count]))
+    x = graph.convolution(
+        image, 3, shape.width, shape.patch, "patch_embed.proj", stride=shape.patch, padding=0, variance=1.0
+    )
+    flat = graph.constant("flat_patches", np.array([0, shape.width, count]))
     x = graph.node("Reshape", [x, flat], "/patch_embed/Reshape")
     x = graph.node("Transpose", [x], "/patch_embed/Transpose", perm=[0, 2, 1])
-    x = graph.node("Concat", [graph.weight("cls_token", (1, 1, shape.width), 1.0), x], "/Concat", axis=1)
+    token = graph.weight("cls_token", (1, 1, shape.width), 1.0)
+    if batch != 1:
+        token = _for_each_image(graph, token, image, shape.width)
+    x = graph.node("Concat", [token, x], "/Concat", axis=1)
     return graph.node("Add", [x, graph.weight("pos_embed", (1, count + 1, shape.width), 1.0)], "/Add")
+
+
+def _for_each_image(graph: GraphWriter, token: str, image: str, width: int) -> str:
+    """The class token [1, 1, width] as [batch, 1, width]."""
+    batch = graph.node("Shape", [image], "/Shape", start=0, end=1)
+    rest = graph.constant("class_token_size", np.array([1, width]))
+    size = graph.node("Concat", [batch, rest], "/Concat_1", axis=0)
+    return graph.node("Expand", [token, size], "/Expand")
 
 
 def _layer(graph: GraphWriter, shape: Vit, x: str, layer: int) -> str:
@@ -75,7 +83,7 @@ def _attention(graph: GraphWriter, shape: Vit, x: str, path: str, prefix: str) -
     """Self-attention with query, key and value from one product, split by Gather as common exports do."""
     tokens, head = (shape.image // shape.patch) ** 2 + 1, shape.width // shape.heads
     x = graph.linear(x, shape.width, 3 * shape.width, f"{path}/qkv", f"{prefix}.qkv")
-    split = graph.constant("split_heads", np.array([1, tokens, 3, shape.heads, head]))
+    split = graph.constant("split_heads", np.array([0, tokens, 3, shape.heads, head]))
     x = graph.node("Reshape", [x, split], f"{path}/Reshape")
     x = graph.node("Transpose", [x], f"{path}/Transpose", perm=[2, 0, 3, 1, 4])
     query, key, value = (
@@ -87,6 +95,6 @@ def _attention(graph: GraphWriter, shape: Vit, x: str, path: str, prefix: str) -
     weights = graph.node("Softmax", [graph.node("MatMul", [query, key], f"{path}/MatMul")], f"{path}/Softmax", axis=-1)
     mixed = graph.node("MatMul", [weights, value], f"{path}/MatMul_1")
     mixed = graph.node("Transpose", [mixed], f"{path}/Transpose_2", perm=[0, 2, 1, 3])
-    merge = graph.constant("merge_heads", np.array([1, tokens, shape.width]))
+    merge = graph.constant("merge_heads", np.array([0, tokens, shape.width]))
     mixed = graph.node("Reshape", [mixed, merge], f"{path}/Reshape_1")
     return graph.linear(mixed, shape.width, shape.width, f"{path}/proj", f"{prefix}.proj")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx
-from graph_writer import GraphWriter
+
+from lepton_compiler.evaluation.suite.graph_writer import POOLED_MEAN_SQUARE, Dim, GraphWriter, node_path
 
 
 @dataclass(frozen=True)
@@ -34,36 +35,29 @@ class Vgg:
 VGG16 = Vgg(convolutions=(2, 2, 3, 3, 3))
 
 
-def build_vgg(shape: Vgg, seed: int = 0) -> onnx.ModelProto:
-    """One image ``input`` [1, 3, image, image] to ``logits`` [1, classes], float32."""
+def build_vgg(shape: Vgg, batch: Dim = 1, seed: int = 0) -> onnx.ModelProto:
+    """Images ``input`` [batch, 3, image, image] to ``logits`` [batch, classes], float32."""
     graph = GraphWriter("vgg", seed)
-    x = graph.input("input", (1, 3, shape.image, shape.image))
+    x = graph.input("input", (batch, 3, shape.image, shape.image))
     channels = 3
     for stage, count in enumerate(shape.convolutions):
         width = shape.width << min(stage, 3)
         for index in range(count):
-            x = _convolution(graph, x, channels, width, f"features.{stage}.{index}")
+            after_pool = stage > 0 and index == 0
+            x = _convolution(graph, x, channels, width, f"features.{stage}.{index}", after_pool)
             channels = width
         x = graph.node("MaxPool", [x], f"/features/{stage}/MaxPool", kernel_shape=[2, 2], strides=[2, 2])
     x = graph.node("Flatten", [x], "/Flatten", axis=1)
     side = shape.image >> len(shape.convolutions)
-    x = _dense(graph, x, channels * side * side, shape.hidden, "classifier.0")
+    x = graph.gemm(x, channels * side * side, shape.hidden, "classifier.0", 2.0 / POOLED_MEAN_SQUARE)
     x = graph.node("Relu", [x], "/classifier/1/Relu")
-    x = _dense(graph, x, shape.hidden, shape.hidden, "classifier.2")
+    x = graph.gemm(x, shape.hidden, shape.hidden, "classifier.2", 2.0)
     x = graph.node("Relu", [x], "/classifier/3/Relu")
-    x = _dense(graph, x, shape.hidden, shape.classes, "classifier.4")
-    return graph.model(x, "logits", (1, shape.classes))
+    x = graph.gemm(x, shape.hidden, shape.classes, "classifier.4")
+    return graph.model(x, "logits", (batch, shape.classes))
 
 
-def _convolution(graph: GraphWriter, x: str, inputs: int, outputs: int, name: str) -> str:
-    path = "/" + name.replace(".", "/")
-    weight = graph.weight(f"{name}.weight", (outputs, inputs, 3, 3), (2.0 / (9 * inputs)) ** 0.5)
-    bias = graph.weight(f"{name}.bias", (outputs,), 0.1)
-    x = graph.node("Conv", [x, weight, bias], f"{path}/Conv", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-    return graph.node("Relu", [x], f"{path}/Relu")
-
-
-def _dense(graph: GraphWriter, x: str, inputs: int, outputs: int, name: str) -> str:
-    weight = graph.weight(f"{name}.weight", (outputs, inputs), (2.0 / inputs) ** 0.5)
-    bias = graph.weight(f"{name}.bias", (outputs,), 0.1)
-    return graph.node("Gemm", [x, weight, bias], "/" + name.replace(".", "/") + "/Gemm", transB=1)
+def _convolution(graph: GraphWriter, x: str, inputs: int, outputs: int, name: str, after_pool: bool) -> str:
+    variance = 2.0 / POOLED_MEAN_SQUARE if after_pool else 2.0
+    x = graph.convolution(x, inputs, outputs, 3, name, variance=variance)
+    return graph.node("Relu", [x], f"{node_path(name)}/Relu")

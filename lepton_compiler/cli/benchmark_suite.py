@@ -1,0 +1,166 @@
+"""``lepton benchmark --suite``: published networks beside peers, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lepton_compiler.cli.rendering import plain, progress, shape_text, show_json, show_table, warn, warn_if_busy
+
+if TYPE_CHECKING:
+    from lepton_compiler.evaluation.machine import MachineDescription
+    from lepton_compiler.evaluation.suite_benchmark import SuiteRequest, SuiteRow
+
+TIMED_PACKAGES = ("apache-tvm", "onnxruntime", "openvino", "numpy")
+"""Packages whose versions belong to a measurement."""
+
+EXIT_FAILED = 1
+_MOST_THREADS = 2
+
+
+@dataclass(frozen=True)
+class SuiteOptions:
+    """What the user asked for.
+
+    Attributes:
+        names: Models of the suite, or ``("all",)``.
+        peers: Peers; None for every rival that is installed.
+        threads: Numbers of threads; None for one and two.
+        rounds: Samples of each runner.
+        warmup: Calls of each before the first sample.
+        batch: Size of a batch.
+        seed: Seed of the inputs.
+        output: JSON file to write.
+        force: Whether it may exist.
+        markdown: File that gets the table.
+    """
+
+    names: tuple[str, ...]
+    peers: tuple[str, ...] | None
+    threads: tuple[int, ...] | None
+    rounds: int
+    warmup: int
+    batch: int
+    seed: int
+    output: Path | None
+    force: bool
+    markdown: Path | None
+
+
+def list_suite(output_format: str) -> None:
+    """Prints the suite's models with their inputs."""
+    from lepton_compiler.evaluation.suite.models import SUITE
+
+    if output_format == "json":
+        show_json([{"name": m.name, "title": m.title, "inputs": m.batch_shapes(1)} for m in SUITE.values()])
+        return
+    rows = []
+    for model in SUITE.values():
+        inputs = ", ".join(f"{name} {shape_text(shape)}" for name, shape in model.batch_shapes(1).items())
+        rows.append((model.name, model.title, inputs))
+    show_table(None, ("name", "model", "inputs at batch 1"), rows)
+
+
+def run_suite(options: SuiteOptions, output_format: str) -> int:
+    """Measures, prints and writes; the exit code says whether a model failed.
+
+    Raises:
+        LeptonError: Nothing can be measured or written; what fails in one model alone stands in its row.
+    """
+    from lepton_compiler.evaluation.machine import describe_machine
+    from lepton_compiler.evaluation.suite_report import problems, summary_line, write_markdown
+
+    request = _request(options)
+    _check_files(options)
+    document = _document(request, describe_machine(TIMED_PACKAGES))
+    with progress("start") as on_step:
+        for row in _measured(request, on_step):
+            document["rows"].append(plain(row))
+            click.echo(summary_line(document["rows"][-1]), err=True)
+            # After every row: what is measured stays when the run is broken off.
+            _write(options, document)
+    if options.markdown is not None:
+        write_markdown(options.markdown, document)
+    if output_format == "json":
+        show_json(document)
+    else:
+        _show(document)
+    return EXIT_FAILED if problems(document) else 0
+
+
+def _request(options: SuiteOptions) -> SuiteRequest:
+    """Everything that can be wrong about a run is found here."""
+    from lepton_compiler.evaluation.benchmark import require_processors
+    from lepton_compiler.evaluation.machine import processors_for
+    from lepton_compiler.evaluation.runner import installed_rivals, require_peer
+    from lepton_compiler.evaluation.suite.models import select_models
+    from lepton_compiler.evaluation.suite_benchmark import SuiteRequest
+
+    models = select_models(options.names)
+    peers = installed_rivals() if options.peers is None else options.peers
+    for name in peers:
+        require_peer(name, f"a benchmark against {name}")
+    if not peers and options.peers is None:
+        warn("no peer is installed, so that there is nothing to compare with: pip install 'lepton-compiler[peers]'")
+    threads = options.threads or tuple(range(1, len(processors_for(_MOST_THREADS)) + 1))
+    require_processors(max(threads))
+    return SuiteRequest(models, peers, threads, options.batch, options.rounds, options.warmup, options.seed)
+
+
+def _check_files(options: SuiteOptions) -> None:
+    from lepton_compiler.evaluation.result_files import check_writable
+    from lepton_compiler.evaluation.suite_report import check_markdown
+
+    if options.output is not None:
+        check_writable(options.output, force=options.force)
+    if options.markdown is not None:
+        check_writable(options.markdown, force=True)
+        check_markdown(options.markdown)
+
+
+def _document(request: SuiteRequest, machine: MachineDescription) -> dict[str, Any]:
+    """The document before its first row."""
+    import datetime
+
+    from lepton_compiler.evaluation.runner import PEERS
+
+    warn_if_busy(machine)
+    return {
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": plain(machine),
+        "models": [model.name for model in request.models],
+        "threads": list(request.threads),
+        "batch": request.batch,
+        "rounds": request.rounds,
+        "warmup": request.warmup,
+        "seed": request.seed,
+        "peers": {name: PEERS[name].what for name in request.peers},
+        "rows": [],
+    }
+
+
+def _measured(request: SuiteRequest, on_step: Callable[[str], None]) -> Iterator[SuiteRow]:
+    from lepton_compiler.evaluation.suite_benchmark import measure_suite
+
+    return measure_suite(request, on_step)
+
+
+def _write(options: SuiteOptions, document: dict[str, Any]) -> None:
+    from lepton_compiler.evaluation.suite_report import write_json
+
+    if options.output is not None:
+        write_json(options.output, document)
+
+
+def _show(document: dict[str, Any]) -> None:
+    from lepton_compiler.evaluation.suite_report import column_names, conditions, problems, row_cells
+
+    rows = [row_cells(row, list(document["peers"])) for row in document["rows"]]
+    show_table(f"suite: {document['rounds']} interleaved rounds", column_names(document), rows)
+    for problem in problems(document):
+        click.echo(problem)
+    click.echo(conditions(document))

@@ -1,0 +1,1 @@
+"""The benchmark suite: published networks with seeded random weights, and where others come from."""

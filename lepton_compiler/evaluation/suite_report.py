@@ -1,0 +1,154 @@
+"""What a run of the suite says: one document for programs, one table for people, both made from the same rows.
+
+The table is rendered from the document as JSON has it, so that a saved run can be shown again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lepton_compiler.core.errors import OutputError
+from lepton_compiler.evaluation.result_files import write_text
+
+BEGIN, END = "<!-- suite -->\n", "<!-- end -->"
+"""A Markdown file that has these two gets the table between them."""
+
+_LAST_COLUMNS = ("times as fast as the best peer (p10 - p90)>", "error / range>", "compile s>")
+
+Document = Mapping[str, Any]
+
+
+def column_names(document: Document) -> list[str]:
+    """Headings of the table; one that ends in ``>`` is right-aligned."""
+    peers = [f"{name} ms>" for name in document["peers"]]
+    return ["model", "threads>", "lepton ms>", *peers, *_LAST_COLUMNS]
+
+
+def row_cells(row: Mapping[str, Any], peers: Sequence[str]) -> list[str]:
+    """Texts of one row, a problem in the place of what is missing because of it."""
+    median = {entry["name"]: f"{entry['milliseconds']['median']:.2f}" for entry in row["peers"]}
+    ours = row["milliseconds"]
+    speedup = "-" if row["speedup"] is None else _speedup_text(row["speedup"])
+    return [
+        row["title"],
+        str(row["threads"]),
+        "-" if ours is None else f"{ours['median']:.2f}",
+        *(median.get(name, "-") for name in peers),
+        speedup if row["problem"] is None else f"failed, see below ({speedup})" if ours else "failed, see below",
+        "-" if row["max_error_of_range"] is None else f"{row['max_error_of_range']:.1e}",
+        "-" if row["compile_seconds"] is None else f"{row['compile_seconds']:.1f}",
+    ]
+
+
+def problems(document: Document) -> list[str]:
+    """One sentence for each row that failed."""
+    return [
+        f"{row['title']}, {_threads_text(row['threads'])}: {row['problem']}"
+        for row in document["rows"]
+        if row["problem"] is not None
+    ]
+
+
+def conditions(document: Document) -> str:
+    """The machine, the versions and the settings, in one sentence."""
+    machine = document["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, load average {machine['load_average']:.2f} before "
+        f"the start; {machine['system']}; {versions}; {document['started']}; batch {document['batch']}, "
+        f"{document['rounds']} interleaved rounds, float32"
+    )
+
+
+def summary_line(row: Mapping[str, Any]) -> str:
+    """One finished row as a line of progress."""
+    start = f"{row['title']}, {_threads_text(row['threads'])}: "
+    if row["milliseconds"] is None:
+        return f"{start}failed: {row['problem']}"
+    text = f"{start}{row['milliseconds']['median']:.2f} ms"
+    if row["speedup"] is not None:
+        text += f", {row['speedup']['median']:.2f} times as fast as {row['best_peer']}"
+    return text if row["problem"] is None else f"{text}; {row['problem']}"
+
+
+def markdown_table(document: Document) -> str:
+    """The table, what failed, and the conditions, as Markdown."""
+    names = column_names(document)
+    lines = [
+        [name.rstrip(">") for name in names],
+        ["-:" if name.endswith(">") else "-" for name in names],
+        *(row_cells(row, list(document["peers"])) for row in document["rows"]),
+    ]
+    table = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
+    failed = [f"* {problem}" for problem in problems(document)]
+    parts = ["\n".join(table), "\n".join(failed), f"{conditions(document)}."]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def with_table(text: str, document: Document) -> str | None:
+    """``text`` with the table between its markers; None where it has none."""
+    place = _place(text)
+    return text[: place.start()] + _marked_table(document) + text[place.end() :] if place else None
+
+
+def check_markdown(path: Path) -> None:
+    """Refuses a file that has no place for the table, before anything is measured.
+
+    Raises:
+        OutputError: The file exists and lacks the two markers, or can't be read.
+    """
+    if path.exists() and not _place(_read(path)):
+        raise _no_place(path)
+
+
+def write_markdown(path: Path, document: Document) -> None:
+    """Puts the table between the markers of ``path``, or into a new file.
+
+    Raises:
+        OutputError: The file can't be written, or lacks the markers.
+    """
+    text = with_table(_read(path), document) if path.exists() else f"{_marked_table(document)}\n"
+    if text is None:
+        raise _no_place(path)
+    write_text(path, text)
+
+
+def write_json(path: Path, document: Document) -> None:
+    """Writes the document.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _marked_table(document: Document) -> str:
+    return f"{BEGIN}\n{markdown_table(document)}\n{END}"
+
+
+def _no_place(path: Path) -> OutputError:
+    markers = f'two lines "{BEGIN.strip()}" and "{END}"'
+    return OutputError(f"{path} has no place for the table: {markers}; add them, or name a new file")
+
+
+def _place(text: str) -> re.Match[str] | None:
+    return re.search(f"{re.escape(BEGIN)}.*?{re.escape(END)}", text, re.DOTALL)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OutputError(f"can't read {path}: {error}") from error
+
+
+def _speedup_text(speedup: Mapping[str, float]) -> str:
+    return f"{speedup['median']:.2f} ({speedup['p10']:.2f} - {speedup['p90']:.2f})"
+
+
+def _threads_text(threads: int) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}"
