@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from lepton_compiler.core.errors import InputError, OutputError
+from lepton_compiler.core.errors import InputError
+from lepton_compiler.evaluation.result_files import complete_file
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -32,52 +31,14 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} is damaged or holds something else than plain arrays: {error}") from error
 
 
-def check_writable(path: Path, *, force: bool) -> None:
-    """Refuses a result path before the work that leads to it is done.
-
-    Raises:
-        OutputError: The folder is missing or not writable, or the file exists and ``force`` is not given.
-    """
-    folder = path.parent
-    if not folder.is_dir():
-        raise OutputError(f"can't write {path}: there is no folder {folder}; create it first")
-    if path.is_dir():
-        raise OutputError(f"can't write {path}: it is a folder; name a file in it")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"can't write {path}: it is no regular file; name another one")
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists; give --force to overwrite it")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"can't write {path}: folder {folder} is not writable")
-
-
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes arrays as an ``.npz`` file, which appears at ``path`` complete or not at all.
 
     Raises:
         OutputError: The file can't be written, for one because the disk is full.
     """
-    temporary: Path | None = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                for name, array in tensors.items():
-                    # Names such as "encoder/out" are legal members; numpy.savez would refuse the name "file".
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
-        _take_ordinary_permissions(temporary)
-        temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        raise OutputError(f"can't write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _take_ordinary_permissions(path: Path) -> None:
-    """A temporary file is private to its owner; a result has the permissions that the user's umask gives."""
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
+    with complete_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in tensors.items():
+            # Names such as "encoder/out" are legal members; numpy.savez would refuse the name "file".
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
