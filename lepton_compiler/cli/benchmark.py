@@ -10,7 +10,7 @@ import click
 from lepton_compiler.cli.compare import reference_of
 from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
 from lepton_compiler.cli.options import feed_options, file_path, format_option, input_shapes_option, parse_shapes
-from lepton_compiler.cli.rendering import progress, show_json, show_table, warn
+from lepton_compiler.cli.rendering import machine_text, progress, show_json, show_table, warn_of_load
 from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from lepton_compiler.evaluation.machine import MachineDescription
 
 _PACKAGES = ("apache-tvm", "onnxruntime", "openvino", "numpy")
-_BUSY = 0.25
-"""Share of a machine's cores that others may keep busy before its timings are called unreliable."""
 
 
 def _parse_threads(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -102,11 +100,7 @@ def command(
             on_step(f"time with {number} thread{'s' if number > 1 else ''}")
             request = BenchmarkRequest(library, onnx_file, peers, number, feed, rounds, warmup)
             results += run_benchmark(request)
-    if machine.load_average > _BUSY * machine.cores:
-        warn(
-            f"the load average was {machine.load_average:.2f} on {machine.cores} cores before the start: "
-            "times are higher than on a quiet machine, ratios less certain"
-        )
+    warn_of_load(machine)
     if output_format == "json":
         show_json({"machine": machine, "rounds": rounds, "warmup": warmup, "model": model.name, "results": results})
     else:
@@ -136,10 +130,7 @@ def _show(name: str, rounds: int, machine: MachineDescription, results: list[Run
         "max error / range>",
     )
     show_table(f"{name}: {rounds} interleaved rounds", columns, rows)
-    click.echo(
-        f"{machine.processor}, {machine.cores} cores, load average {machine.load_average:.2f}; {machine.system}; "
-        + ", ".join(f"{package} {version}" for package, version in machine.versions.items())
-    )
+    click.echo(machine_text(machine))
 
 
 def _ratio_text(ratio: Spread | None) -> str:

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lepton_compiler.core.manifest import Manifest
+    from lepton_compiler.evaluation.machine import MachineDescription
 
 _PIPED_WIDTH = 160
 """Columns where nobody says how wide the reader is: wide enough that no cell of ours is cut."""
 
 _REFRESH_PER_SECOND = 2
+
+_BUSY = 0.25
+"""Share of a machine's cores that others may keep busy before its timings are called unreliable."""
 
 
 def console(*, error: bool = False) -> Console:
@@ -93,6 +97,15 @@ def warn(message: str) -> None:
     click.echo(f"warning: {message}", err=True)
 
 
+def warn_of_load(machine: MachineDescription) -> None:
+    """Warns where others kept the machine busy before a measurement."""
+    if machine.load_average > _BUSY * machine.cores:
+        warn(
+            f"the load average was {machine.load_average:.2f} on {machine.cores} cores before the start: "
+            "times are higher than on a quiet machine, ratios less certain"
+        )
+
+
 @contextmanager
 def progress(first_step: str) -> Iterator[Callable[[str], None]]:
     """Shows what is going on while it does, on a terminal; the yielded function names the next step."""
@@ -106,6 +119,13 @@ def progress(first_step: str) -> Iterator[Callable[[str], None]]:
 
 def _no_step(step: str) -> None:
     """Progress for readers who are not there."""
+
+
+def machine_text(machine: MachineDescription) -> str:
+    """Where a measurement was made, in one line."""
+    versions = ", ".join(f"{package} {version}" for package, version in machine.versions.items())
+    load = f"load average {machine.load_average:.2f}"
+    return f"{machine.processor}, {machine.cores} cores, {load}; {machine.system}; {versions}"
 
 
 def bytes_text(count: int) -> str:
