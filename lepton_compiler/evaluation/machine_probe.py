@@ -21,9 +21,10 @@ from lepton_compiler.core.errors import TargetError
 from lepton_compiler.evaluation.machine import last_level_cache_bytes, memory_bytes
 from lepton_compiler.targets.registry import UnknownTargetError, host_cpu_features, missing_features, native_target
 
-_REPEATS = 5
-_SECONDS = 0.02
-"""Of one measurement: the clock is read every few microseconds, and a scheduler's time slice is a few milliseconds."""
+_REPEATS = 16
+_SECONDS = 0.005
+"""Of one measurement: hundreds of times what reading the clock takes, and short enough that on a busy machine some pass
+without another process having a turn."""
 
 _CACHE_ARRAY_BYTES = 64 << 10
 """Three of these overflow every level 1 and fit into every level 2 cache of the targets' records."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LARGEST_AREA, _SMALLEST_AREA = 900.0, 12.0
 """Of a kernel's disc, in square points: the area is its share of the time."""
+_LEGEND_AREA = 36.0
 _NAMED_KERNELS = 5
 _NAME_LENGTH = 48
 _ROOF_STYLES = {"float32": "-", "bfloat16": "--", "int8": ":"}
@@ -138,8 +139,19 @@ def _draw_kernels(axes: Axes, placed: list[KernelProfile]) -> None:
         )
         name = f"{kernel.number}: {_shortened(kernel.entry.nodes)}, {100 * kernel.share:.1f} %"
         axes.scatter([], [], s=0, label=name)
+    _draw_legend(axes)
+
+
+def _draw_legend(axes: Axes) -> None:
+    from matplotlib.collections import PathCollection
+
     legend = axes.legend(loc="lower right", fontsize=7.5, frameon=True, framealpha=0.9, edgecolor="#e4e6e9")
+    for handle in legend.legend_handles:
+        # A disc of the kernel's size would cover its neighbours; names of kernels have none.
+        if isinstance(handle, PathCollection) and handle.get_sizes()[0] > 0:
+            handle.set_sizes([_LEGEND_AREA])
     for text in legend.get_texts():
+        # A node may be called "$x_{1}$".
         text.set_parse_math(False)
 
 
