@@ -7,6 +7,7 @@ than what the kernel reads of it (output channels filled up to whole vectors), o
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -176,12 +177,30 @@ def _sum(terms: Sequence[Size]) -> Size:
 
 
 def _smaller(a: Size, b: Size, analyzer: tvm.sym.Analyzer) -> Size:
+    """The smaller one, where that is known for all sizes; else their minimum as an expression."""
     if isinstance(a, int) and isinstance(b, int):
         return min(a, b)
-    a_wide, b_wide = _constant(a), _constant(b)
-    if analyzer.can_prove(a_wide <= b_wide):
-        return a
-    return b if analyzer.can_prove(b_wide <= a_wide) else tirx.Min(a_wide, b_wide)
+    for one, other in ((a, b), (b, a)):
+        if _divides(one, other) or analyzer.can_prove(_constant(one) <= _constant(other)):
+            return one
+    return tirx.Min(_constant(a), _constant(b))
+
+
+def _divides(a: Size, b: Size) -> bool:
+    """Whether ``b`` is ``a`` with more factors; the analyzer does not see that n * m is m * n."""
+    (constant, factors), (other_constant, other_factors) = _factors(a), _factors(b)
+    return constant <= other_constant and not factors - other_factors
+
+
+def _factors(size: Size) -> tuple[int, Counter[str]]:
+    """A product as its constant and its other factors."""
+    (plain,) = plain_shape([size])
+    if isinstance(plain, int):
+        return plain, Counter()
+    if isinstance(plain, tirx.Mul):
+        (left, more), (right, others) = _factors(plain.a), _factors(plain.b)
+        return left * right, more + others
+    return 1, Counter([str(plain)])
 
 
 def _wide(size: Size) -> Size:

@@ -10,7 +10,7 @@ from handmade_programs import legalized_module, symbol, tensor
 from tvm import relax, te, tirx
 from tvm.script import tirx as T
 
-from lepton_compiler.build.dim_expressions import to_text
+from lepton_compiler.build.dim_expressions import evaluate, to_text
 from lepton_compiler.build.kernel_work import CallWork, count_work, kernel_work
 
 
@@ -87,6 +87,29 @@ def test_symbols_of_the_kernel_become_those_of_the_model() -> None:
     work = kernel_work(te.create_prim_func([a, b, _product(a, b)])).of_call([(batch * 2, 5), (5, 7), (batch * 2, 7)])
     assert to_text(work.flops) == "batch * 140"
     assert to_text(work.moved_bytes) == "batch * 96 + 140"
+
+
+def test_sizes_are_compared_whatever_the_order_of_their_factors() -> None:
+    rows, columns = symbol("rows"), symbol("columns")
+    a = te.placeholder((rows, columns, 4), name="a")
+    inner = te.reduce_axis((0, 4), "inner")
+    sums = te.compute((columns, rows), lambda j, i: te.sum(a[i, j, inner], axis=inner), name="sums")
+    kept = te.compute((rows, columns), lambda i, j: sums[j, i], name="kept")
+    work = kernel_work(te.create_prim_func([a, kept])).of_call([(rows, columns, 4), (rows, columns)])
+    assert "min" not in to_text(work.flops) + to_text(work.moved_bytes)
+    sizes = {rows: 5, columns: 7}
+    assert evaluate(work.flops, sizes) == 5 * 7 * 4
+    assert evaluate(work.moved_bytes, sizes) == 4 * (5 * 7 * 4 + 5 * 7)
+
+
+def test_what_is_not_known_before_the_run_is_a_minimum() -> None:
+    rows, columns = symbol("rows"), symbol("columns")
+    table, picked = te.placeholder((rows, 8), name="table"), te.placeholder((columns,), "int64", name="picked")
+    gathered = te.compute((columns, 8), lambda i, j: table[picked[i], j], name="gathered")
+    work = kernel_work(te.create_prim_func([table, picked, gathered])).of_call([(rows, 8), (columns,), (columns, 8)])
+    few, many = ({rows: 100, columns: number} for number in (3, 1000))
+    assert evaluate(work.moved_bytes, few) == 4 * 8 * 3 + 8 * 3 + 4 * 8 * 3
+    assert evaluate(work.moved_bytes, many) == 4 * 8 * 100 + 8 * 1000 + 4 * 8 * 1000
 
 
 def test_kernels_of_a_model_are_counted_by_name() -> None:
