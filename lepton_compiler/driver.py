@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lepton_compiler.build.artifact import build_artifact, check_output
+from lepton_compiler.build.kernel_work import count_work
 from lepton_compiler.core.errors import OutputError, TargetError
 from lepton_compiler.core.instruments import Instrument
 from lepton_compiler.core.manifest import Manifest
@@ -107,9 +108,11 @@ def compile_model(
     program = import_model(model, options, target)
     clock.begin("optimize")
     program = run_stages(program, [plan for plan in plans if plan.stage < Stage.SCHEDULED], instruments)
+    # Before scheduling, which pads loops to tiles and computes some values twice.
+    work = count_work(program.module)
     clock.begin("schedule")
     program = run_stages(program, [plan for plan in plans if plan.stage >= Stage.SCHEDULED], instruments)
-    manifest = build_artifact(program, output, options.embed_weights_bytes, clock.begin)
+    manifest = build_artifact(program, output, options.embed_weights_bytes, clock.begin, work)
     clock.end()
     return CompileReport(output, manifest, output.stat().st_size, clock.seconds)
 

@@ -7,15 +7,17 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from lepton_compiler.build.constants_pool import write_constants
 from lepton_compiler.build.describe import describe
 from lepton_compiler.build.emit_executor import MANIFEST_FILE, WEIGHTS_FILE, ExecutorSource
 from lepton_compiler.build.execution_plan import plan_execution
+from lepton_compiler.build.kernel_work import KernelWork
 from lepton_compiler.build.lower_kernels import collect_kernels, compile_kernels
 from lepton_compiler.build.plan_memory import plan_memory
 from lepton_compiler.build.toolchain import (
@@ -55,7 +57,13 @@ def weights_file_name(output: Path) -> str:
     return output.name + ".weights"
 
 
-def generate_objects(program: Program, folder: Path, output_name: str, embed_weights_bytes: int) -> ModelObjects:
+def generate_objects(
+    program: Program,
+    folder: Path,
+    output_name: str,
+    embed_weights_bytes: int,
+    work: Mapping[str, KernelWork] = MappingProxyType({}),
+) -> ModelObjects:
     """Compiles kernels and executor of a SCHEDULED program into ``folder``."""
     kernels = collect_kernels(program.module)
     workspace_bytes = compile_kernels(kernels, program.target, folder / KERNELS_OBJECT)
@@ -67,7 +75,7 @@ def generate_objects(program: Program, folder: Path, output_name: str, embed_wei
     if external is not None:
         with weights.open("ab") as file:
             file.write(weights_trailer(constants.sha256))
-    manifest = describe(program, plan, layout, constants, workspace_bytes, external)
+    manifest = describe(program, plan, layout, constants, workspace_bytes, external, work)
     (folder / MANIFEST_FILE).write_bytes(manifest.to_json())
     source = ExecutorSource(plan, layout, constants, manifest, workspace_bytes, external).emit()
     (folder / _EXECUTOR_SOURCE).write_text(source, encoding="utf-8")
@@ -103,11 +111,22 @@ def link_library(objects: ModelObjects, target: TargetSpec) -> Path:
 
 
 def build_artifact(
-    program: Program, output: Path, embed_weights_bytes: int, on_step: Callable[[str], None] = lambda step: None
+    program: Program,
+    output: Path,
+    embed_weights_bytes: int,
+    on_step: Callable[[str], None] = lambda step: None,
+    work: Mapping[str, KernelWork] = MappingProxyType({}),
 ) -> Manifest:
     """Builds ``output``, and its weights file where the weights are large.
 
     Both are made in a scratch folder and appear by rename when complete; after a failure nothing is left.
+
+    Args:
+        program: The SCHEDULED program.
+        output: Where the library goes.
+        embed_weights_bytes: Larger weights lie in a file beside it.
+        on_step: Told the name of each step as it begins.
+        work: For the manifest, how much each kernel has to do; kernels that are not named are described without.
 
     Raises:
         OutputError: The output can't be written.
@@ -115,7 +134,7 @@ def build_artifact(
     try:
         with tempfile.TemporaryDirectory(prefix="lepton-") as scratch:
             on_step("generate")
-            objects = generate_objects(program, Path(scratch), weights_file_name(output), embed_weights_bytes)
+            objects = generate_objects(program, Path(scratch), weights_file_name(output), embed_weights_bytes, work)
             on_step("link")
             made = [(link_library(objects, program.target), output, _EXECUTABLE)]
             if objects.external_weights is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tvm
 from tvm import tirx
@@ -10,7 +10,8 @@ from tvm import tirx
 import lepton_compiler
 from lepton_compiler.build.constants_pool import ConstantsPool
 from lepton_compiler.build.dim_expressions import Size, to_text
-from lepton_compiler.build.execution_plan import ExecutionPlan, Tensor
+from lepton_compiler.build.execution_plan import ExecutionPlan, KernelCall, Tensor
+from lepton_compiler.build.kernel_work import UNKNOWN_WORK, CallWork, KernelWork
 from lepton_compiler.build.plan_memory import TYPICAL_SYMBOL_VALUE, SlotLayout, StaticLayout
 from lepton_compiler.build.toolchain import zig_version
 from lepton_compiler.core.abi import DTYPES, MAX_RANK
@@ -36,8 +37,9 @@ def describe(
     constants: ConstantsPool,
     thread_workspace_bytes: int,
     external_weights: str | None,
+    work: Mapping[str, KernelWork],
 ) -> Manifest:
-    """The manifest of a planned program.
+    """The manifest of a planned program; ``work`` says how much each kernel has to do, by name.
 
     Raises:
         UserError: An input or output has a type or rank that artifacts can't exchange.
@@ -61,7 +63,7 @@ def describe(
             thread_workspace_bytes,
             TYPICAL_SYMBOL_VALUE if isinstance(layout, SlotLayout) else None,
         ),
-        kernels=_kernels(program.module, plan),
+        kernels=_kernels(program.module, plan, work),
         passes=_passes(program),
     )
 
@@ -81,13 +83,29 @@ def _dim_entry(dim: Size) -> int | str:
     return dim if isinstance(dim, int) else to_text(dim)
 
 
-def _kernels(module: tvm.IRModule, plan: ExecutionPlan) -> tuple[KernelEntry, ...]:
+def _kernels(module: tvm.IRModule, plan: ExecutionPlan, work: Mapping[str, KernelWork]) -> tuple[KernelEntry, ...]:
     functions: dict[str, tirx.PrimFunc] = {var.name_hint: function for var, function in module.functions.items()}
-    entries = []
-    for call in plan.calls:
-        attrs = functions[call.kernel].attrs
-        entries.append(KernelEntry(call.kernel, call.nodes, str(attrs["lepton.anchor"]), str(attrs["lepton.schedule"])))
-    return tuple(entries)
+    return tuple(_kernel(call, functions[call.kernel], work.get(call.kernel)) for call in plan.calls)
+
+
+def _kernel(call: KernelCall, function: tirx.PrimFunc, work: KernelWork | None) -> KernelEntry:
+    amount: CallWork = UNKNOWN_WORK
+    if work is not None:
+        arguments = [item.shape if isinstance(item, Tensor) else item for item in call.arguments]
+        amount = work.of_call(arguments)
+    return KernelEntry(
+        name=call.kernel,
+        nodes=call.nodes,
+        anchor=str(function.attrs["lepton.anchor"]),
+        schedule=str(function.attrs["lepton.schedule"]),
+        flops=_amount(amount.flops),
+        bytes=_amount(amount.moved_bytes),
+        operand_type=amount.operand_type,
+    )
+
+
+def _amount(size: Size | None) -> int | str | None:
+    return None if size is None else _dim_entry(size)
 
 
 def _passes(program: Program) -> tuple[PassEntry, ...]:

@@ -121,6 +121,23 @@ def substitute(expression: tirx.Expr, values: Mapping[tirx.Var, tirx.Expr]) -> t
     return tvm_ffi.structural_map(expression, (tirx.Var, lambda var: values.get(var, var)))
 
 
+def bind_sizes(parameters: Sequence[tirx.Var], arguments: Sequence[Sequence[Size] | Size]) -> dict[tirx.Var, tirx.Expr]:
+    """What a kernel's own symbols are where it is called.
+
+    Args:
+        parameters: The kernel's parameters: buffers whose shapes are symbols and sizes, and scalars.
+        arguments: For each parameter the buffer's shape in the caller's symbols, or the scalar's value.
+    """
+    bound: dict[tirx.Var, tirx.Expr] = {}
+    for parameter, argument in zip(parameters, arguments, strict=True):
+        is_buffer = tirx.is_buffer_var(parameter)
+        pairs = zip(parameter.shape, argument, strict=True) if is_buffer else [(parameter, argument)]
+        for mine, given in pairs:
+            if isinstance(mine, tirx.Var):
+                bound.setdefault(mine, tirx.const(given, "int64") if isinstance(given, int) else given)
+    return bound
+
+
 def evaluate(size: Size, values: Mapping[tirx.Var, int]) -> int:
     """The number that ``size`` has for these values of the symbols, exactly as its C text computes it.
 

@@ -15,7 +15,7 @@ import tvm_ffi
 from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
-from lepton_compiler.build.dim_expressions import Size, plain_shape, substitute
+from lepton_compiler.build.dim_expressions import Size, bind_sizes, plain_shape, substitute
 from lepton_compiler.core.errors import InternalError
 
 
@@ -43,7 +43,7 @@ class Workspace:
         Raises:
             InternalError: A dimension depends on something that no argument binds.
         """
-        bound = self._bindings(arguments)
+        bound = bind_sizes(self.parameters, arguments)
         analyzer = tvm.sym.Analyzer()
         result: list[Size] = []
         for dim in self.shape:
@@ -57,19 +57,6 @@ class Workspace:
                 )
             result.append(analyzer.simplify(substitute(dim, bound)))
         return plain_shape(result)
-
-    def _bindings(self, arguments: Sequence[Sequence[Size] | Size]) -> dict[tirx.Var, tirx.Expr]:
-        bound: dict[tirx.Var, tirx.Expr] = {}
-        for parameter, argument in zip(self.parameters, arguments, strict=True):
-            pairs = (
-                zip(parameter.shape, argument, strict=True)
-                if tirx.is_buffer_var(parameter)
-                else [(parameter, argument)]
-            )
-            for mine, given in pairs:
-                if isinstance(mine, tirx.Var):
-                    bound.setdefault(mine, tirx.const(given, "int64") if isinstance(given, int) else given)
-        return bound
 
 
 def lift_workspaces(function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, tuple[Workspace, ...]]:

@@ -126,19 +126,38 @@ def compile_c(source: str, output: str, folder: Path, zig_triple: str, zig_cpu: 
 
 def runtime_objects(zig_triple: str, zig_cpu: str) -> list[Path]:
     """Object files of the C runtime for a triple: compiled on first use, then taken from the cache."""
-    sources = runtime_sources()
+    return cached_objects("runtime", runtime_sources(), zig_triple, zig_cpu)
+
+
+def cached_objects(name: str, sources: dict[str, bytes], zig_triple: str, zig_cpu: str) -> list[Path]:
+    """Object files of C sources, compiled once.
+
+    Args:
+        name: What they are together, for the cache's folder.
+        sources: C files and the headers that they include, by name.
+        zig_triple: Triple to compile for.
+        zig_cpu: Processor to compile for.
+
+    Raises:
+        OutputError: The cache folder can't be written.
+    """
     key = hashlib.sha256(repr((zig_version(), C_FLAGS, zig_triple, zig_cpu)).encode())
-    for name, content in sources.items():
-        key.update(name.encode() + b"\0" + content + b"\0")
-    folder = cache_folder() / f"runtime-{key.hexdigest()[:24]}"
+    for file_name, content in sources.items():
+        key.update(file_name.encode() + b"\0" + content + b"\0")
+    folder = cache_folder() / f"{name}-{key.hexdigest()[:24]}"
     if not folder.is_dir():
-        _compile_runtime(sources, folder, zig_triple, zig_cpu)
+        _compile_sources(sources, folder, zig_triple, zig_cpu)
     return sorted(folder.glob("*.o"))
 
 
 def runtime_sources() -> dict[str, bytes]:
     """The runtime's C files and headers by name."""
-    csrc = files("lepton_compiler.runtime") / "csrc"
+    return c_sources("lepton_compiler.runtime")
+
+
+def c_sources(package: str) -> dict[str, bytes]:
+    """The C files and headers in a package's folder ``csrc`` by name."""
+    csrc = files(package) / "csrc"
     names = sorted(item.name for item in csrc.iterdir() if item.name.endswith((".c", ".h")))
     return {name: (csrc / name).read_bytes() for name in names}
 
@@ -150,7 +169,7 @@ def write_runtime_headers(folder: Path) -> None:
             (folder / name).write_bytes(content)
 
 
-def _compile_runtime(sources: dict[str, bytes], folder: Path, zig_triple: str, zig_cpu: str) -> None:
+def _compile_sources(sources: dict[str, bytes], folder: Path, zig_triple: str, zig_cpu: str) -> None:
     try:
         _compile_into_cache(sources, folder, zig_triple, zig_cpu)
     except OSError as error:
@@ -161,7 +180,7 @@ def _compile_runtime(sources: dict[str, bytes], folder: Path, zig_triple: str, z
 
 def _compile_into_cache(sources: dict[str, bytes], folder: Path, zig_triple: str, zig_cpu: str) -> None:
     # Built beside its place and renamed: two compilations at once both succeed, and nobody sees half of it.
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="runtime-") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="objects-") as scratch:
         build = Path(scratch) / "objects"
         build.mkdir()
         for name, content in sources.items():

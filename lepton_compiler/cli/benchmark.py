@@ -14,7 +14,7 @@ from lepton_compiler.cli.benchmark_suite import TIMED_PACKAGES, SuiteOptions, li
 from lepton_compiler.cli.compare import reference_of
 from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
 from lepton_compiler.cli.options import feed_options, file_path, format_option, input_shapes_option, parse_shapes
-from lepton_compiler.cli.rendering import progress, show_json, show_table, warn_if_busy
+from lepton_compiler.cli.rendering import machine_text, progress, show_json, show_table, warn_of_load
 from lepton_compiler.core.errors import UserError
 from lepton_compiler.core.options import CompileOptions, Dim
 
@@ -205,7 +205,7 @@ def _benchmark_one(
             on_step(f"time with {number} thread{'s' if number > 1 else ''}")
             request = BenchmarkRequest(library, onnx_file, peers, number, feed, rounds, warmup)
             results += run_benchmark(request)
-    warn_if_busy(machine)
+    warn_of_load(machine)
     if output_format == "json":
         show_json({"machine": machine, "rounds": rounds, "warmup": warmup, "model": model.name, "results": results})
     else:
@@ -235,10 +235,7 @@ def _show(name: str, rounds: int, machine: MachineDescription, results: list[Run
         "max error / range>",
     )
     show_table(f"{name}: {rounds} interleaved rounds", columns, rows)
-    click.echo(
-        f"{machine.processor}, {machine.cores} cores, load average {machine.load_average:.2f}; {machine.system}; "
-        + ", ".join(f"{package} {version}" for package, version in machine.versions.items())
-    )
+    click.echo(machine_text(machine))
 
 
 def _ratio_text(ratio: Spread | None) -> str:

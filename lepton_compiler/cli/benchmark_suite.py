@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lepton_compiler.cli.rendering import plain, progress, shape_text, show_json, show_table, warn, warn_if_busy
+from lepton_compiler.cli.rendering import plain, progress, shape_text, show_json, show_table, warn, warn_of_load
 
 if TYPE_CHECKING:
     from lepton_compiler.evaluation.machine import MachineDescription
@@ -128,7 +128,7 @@ def _document(request: SuiteRequest, machine: MachineDescription) -> dict[str, A
 
     from lepton_compiler.evaluation.runner import PEERS
 
-    warn_if_busy(machine)
+    warn_of_load(machine)
     return {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": plain(machine),

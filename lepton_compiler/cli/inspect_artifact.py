@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lepton_compiler.cli.kernel_table import kernel_columns, kernel_rows, profile_summary
 from lepton_compiler.cli.model_argument import make_feed
 from lepton_compiler.cli.rendering import (
     bytes_text,
@@ -23,11 +24,11 @@ from lepton_compiler.core.options import Dim
 
 if TYPE_CHECKING:
     from lepton_compiler.core.manifest import Manifest, TensorEntry
+    from lepton_compiler.evaluation.kernel_profile import ModelProfile
 
 Feed = tuple[Mapping[str, tuple[Dim, ...]], Path | None, int, bool]
 """Input shapes, input file, seed, and whether NaN is allowed."""
 
-_PROFILE_WARMUP = 3
 _PROFILE_RUNS = 10
 
 
@@ -38,14 +39,16 @@ def inspect_artifact(
     from lepton_compiler.runtime.artifact_file import read_manifest
 
     manifest = read_manifest(path)
-    times = _profile(path, feed, threads) if profile else None
+    measured = _profile(path, feed, threads) if profile else None
     if as_json:
         document: dict[str, Any] = {"file": path.name, "bytes": path.stat().st_size, "manifest": manifest}
-        show_json(document | ({} if times is None else {"kernel_seconds": times}))
+        if measured is not None:
+            document["kernel_seconds"] = [kernel.seconds for kernel in measured.kernels]
+        show_json(document)
         return
     _show_facts(path, manifest)
-    if times is not None:
-        _show_profile(manifest, times)
+    if measured is not None:
+        _show_profile(measured)
     elif list_kernels:
         rows = [(str(number), k.nodes, k.schedule) for number, k in enumerate(manifest.kernels, 1)]
         show_table(None, ("#>", "nodes", "schedule"), rows)
@@ -54,19 +57,16 @@ def inspect_artifact(
         _show_passes(manifest)
 
 
-def _profile(path: Path, feed: Feed, threads: int | None) -> list[float]:
-    """Seconds of every kernel call: the median over several runs."""
-    import numpy as np
-
+def _profile(path: Path, feed: Feed, threads: int | None) -> ModelProfile:
+    """Each kernel's time, and the work that it has to do."""
+    from lepton_compiler.evaluation.kernel_profile import profile_model
     from lepton_compiler.runtime.model import load
 
     shapes, inputs_file, seed, allow_nan = feed
-    with progress("profile"), load(path, threads=threads) as model:
-        values = list(make_feed(model.inputs, shapes, inputs_file, seed, allow_nan=allow_nan).values())
-        for _ in range(_PROFILE_WARMUP):
-            model(*values)
-        runs = [[kernel.seconds for kernel in model.profile(*values)] for _ in range(_PROFILE_RUNS)]
-    return [float(seconds) for seconds in np.median(np.array(runs), axis=0)]
+    with progress("profile"):
+        with load(path, threads=threads) as model:
+            values = make_feed(model.inputs, shapes, inputs_file, seed, allow_nan=allow_nan)
+        return profile_model(path, values, threads, _PROFILE_RUNS)
 
 
 def _show_facts(path: Path, manifest: Manifest) -> None:
@@ -108,9 +108,6 @@ def _show_passes(manifest: Manifest) -> None:
     show_table(None, ("pass", "stage", "rewrites>", "declined>"), rows)
 
 
-def _show_profile(manifest: Manifest, times: list[float]) -> None:
-    total = sum(times) or 1.0
-    ranked = sorted(zip(times, manifest.kernels, strict=True), key=lambda pair: -pair[0])
-    rows = [(f"{100 * t / total:.1f} %", f"{t * 1e3:.3f}", k.nodes, k.schedule) for t, k in ranked]
-    show_table(None, ("share>", "ms>", "nodes", "schedule"), rows)
-    click.echo(f"{total * 1e3:.3f} ms in {len(times)} kernel calls; medians of {_PROFILE_RUNS} runs")
+def _show_profile(profile: ModelProfile) -> None:
+    show_table(None, kernel_columns(None), kernel_rows(profile.ranked(), None))
+    click.echo("\n".join(profile_summary(profile)))

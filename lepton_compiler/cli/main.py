@@ -22,6 +22,7 @@ VERBS = (
     "run",
     "compare",
     "benchmark",
+    "profile",
     "inspect",
     "passes",
     "targets",

@@ -98,8 +98,8 @@ def warn(message: str) -> None:
     click.echo(f"warning: {message}", err=True)
 
 
-def warn_if_busy(machine: MachineDescription) -> None:
-    """Prints a warning where others kept the machine busy before a measurement."""
+def warn_of_load(machine: MachineDescription) -> None:
+    """Warns where others kept the machine busy before a measurement."""
     if machine.load_average > _BUSY * machine.cores:
         warn(
             f"the load average was {machine.load_average:.2f} on {machine.cores} cores before the start: "
@@ -120,6 +120,13 @@ def progress(first_step: str) -> Iterator[Callable[[str], None]]:
 
 def _no_step(step: str) -> None:
     """Progress for readers who are not there."""
+
+
+def machine_text(machine: MachineDescription) -> str:
+    """Where a measurement was made, in one line."""
+    versions = ", ".join(f"{package} {version}" for package, version in machine.versions.items())
+    load = f"load average {machine.load_average:.2f}"
+    return f"{machine.processor}, {machine.cores} cores, {load}; {machine.system}; {versions}"
 
 
 def bytes_text(count: int) -> str:

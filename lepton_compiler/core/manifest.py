@@ -15,7 +15,7 @@ from typing import Any
 
 from lepton_compiler.core.errors import ArtifactError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the manifest and of the artifact around it; another one is refused."""
 
 MANIFEST_SECTION = ".lepton_manifest"
@@ -80,12 +80,26 @@ class MemoryEntry:
 
 @dataclass(frozen=True)
 class KernelEntry:
-    """One kernel call: symbol, the model nodes that it computes, its anchor and where its schedule came from."""
+    """One kernel call.
+
+    Attributes:
+        name: Symbol of its function.
+        nodes: The model nodes that it computes.
+        anchor: What dominates its work.
+        schedule: The chosen schedule and its knobs.
+        flops: Operations of the model's arithmetic, a multiply-add being two: a number, or an expression of symbols;
+            None where they can't be counted before the model runs.
+        bytes: Bytes of the elements that it reads and writes, each once; a number or an expression like ``flops``.
+        operand_type: Element type of what most of its operations read; empty where nobody counted.
+    """
 
     name: str
     nodes: str
     anchor: str
     schedule: str
+    flops: int | str | None
+    bytes: int | str | None
+    operand_type: str
 
 
 @dataclass(frozen=True)

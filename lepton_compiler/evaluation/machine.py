@@ -78,6 +78,13 @@ def memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
     return None
 
 
+def last_level_cache_bytes(topology: Path = _TOPOLOGY) -> int | None:
+    """Size of the largest cache that the first processor uses; None where the system doesn't say."""
+    sizes = [path.read_text(encoding="ascii").strip() for path in (topology / "cpu0" / "cache").glob("index*/size")]
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    return max((int(size[:-1]) * units[size[-1]] for size in sizes if size[-1:] in units), default=None)
+
+
 def processors_for(threads: int, topology: Path = _TOPOLOGY) -> tuple[int, ...]:
     """Processors to pin ``threads`` threads to: one a physical core first, their siblings after.
 

@@ -1,4 +1,4 @@
-"""Files that hold results: refused before the work where they can't be written, and complete where they appear."""
+"""Files that verbs write: checked before the work that leads to them, and complete when they appear."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from lepton_compiler.core.errors import OutputError
 
@@ -32,8 +32,8 @@ def check_writable(path: Path, *, force: bool) -> None:
 
 
 @contextmanager
-def complete_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, which takes its place at ``path`` when the block is through, and vanishes if it fails.
+def complete_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, which appears at ``path`` when the block ends, and not at all if it fails.
 
     Raises:
         OutputError: The file can't be written, for one because the disk is full.
@@ -42,7 +42,7 @@ def complete_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
-            yield file  # pyright: ignore[reportReturnType] (it has all that a binary file has)
+            yield file
         _take_ordinary_permissions(temporary)
         temporary.replace(path)
         temporary = None

@@ -78,7 +78,8 @@ def test_profile_gives_every_kernel_its_share(lepton, fixed_library: Path) -> No
     assert all(seconds > 0 for seconds in document["kernel_seconds"])
     table = lepton("inspect", fixed_library, "--profile").stdout
     assert "/body/conv" in table
-    shares = [float(line.split("%")[0]) for line in table.splitlines() if " % " in line]
+    assert "GFLOP/s" in table
+    shares = [float(line.split()[1]) for line in table.splitlines() if line.split()[2:3] == ["%"]]
     assert sum(shares) == pytest.approx(100, abs=1)
 
 

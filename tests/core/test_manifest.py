@@ -35,7 +35,10 @@ MANIFEST = Manifest(
     symbols=("n",),
     weights=WeightsEntry(1 << 20, None, "cd" * 32),
     memory=MemoryEntry(8192, 8128, 4096, 64),
-    kernels=(KernelEntry("fused_conv2d_add", "conv+bias", "conv2d", "conv2d: tile_w=14"),),
+    kernels=(
+        KernelEntry("fused_conv2d_add", "conv+bias", "conv2d", "conv2d: tile_w=14", "n * 9216", 4096, "float32"),
+        KernelEntry("where", "mask", "opaque", "as written", None, None, ""),
+    ),
     passes=(PassEntry("fold-batch-norm", "CANONICAL", (("bn1", "folded"),), (("bn2", "it is training"),)),),
 )
 
@@ -74,6 +77,9 @@ HOSTILE = {
     "field manifest.memory.arena_bytes has a value of the wrong type: str": lambda raw: raw["memory"].update(
         arena_bytes="much"
     ),
+    "field manifest.kernels[0].flops has a value of the wrong type: float": lambda raw: raw["kernels"][0].update(
+        flops=1.5
+    ),
     "field manifest.passes[0].rewrites[0] has 3 items, 2 expected": lambda raw: raw["passes"][0].update(
         rewrites=[["a", "b", "c"]]
     ),
@@ -88,7 +94,7 @@ def test_names_the_first_wrong_field(message: str) -> None:
 
 
 def test_refuses_another_format_with_advice() -> None:
-    with pytest.raises(ArtifactError, match="has format 99, this version of Lepton reads 1: compile the model again"):
+    with pytest.raises(ArtifactError, match="has format 99, this version of Lepton reads 2: compile the model again"):
         Manifest.from_json(_changed(lambda raw: raw.update(format=99)))
 
 

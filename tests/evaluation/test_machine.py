@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lepton_compiler.evaluation.machine import describe_machine, memory_bytes, processor_name, processors_for
+from lepton_compiler.evaluation.machine import (
+    describe_machine,
+    last_level_cache_bytes,
+    memory_bytes,
+    processor_name,
+    processors_for,
+)
 
 
 def test_this_machine() -> None:
@@ -43,3 +49,12 @@ def test_threads_go_to_different_cores_first(
         (folder / "thread_siblings_list").write_text(f"{text}\n", encoding="ascii")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(siblings))
     assert processors_for(threads, tmp_path) == expected
+
+
+def test_the_last_cache_is_the_largest_one(tmp_path: Path) -> None:
+    for index, size in enumerate(("32K", "1024K", "36M")):
+        folder = tmp_path / "cpu0" / "cache" / f"index{index}"
+        folder.mkdir(parents=True)
+        (folder / "size").write_text(f"{size}\n", encoding="ascii")
+    assert last_level_cache_bytes(tmp_path) == 36 << 20
+    assert last_level_cache_bytes(tmp_path / "absent") is None

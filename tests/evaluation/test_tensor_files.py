@@ -11,7 +11,6 @@ import pytest
 
 from lepton_compiler.core.errors import InputError, OutputError
 from lepton_compiler.evaluation import tensor_files
-from lepton_compiler.evaluation.result_files import check_writable
 from lepton_compiler.evaluation.tensor_files import read_tensors, write_tensors
 
 TENSORS = {
@@ -72,16 +71,3 @@ def test_damaged_member(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(InputError, match="is damaged"):
         read_tensors(path)
-
-
-def test_checks_before_the_work(tmp_path: Path) -> None:
-    path = tmp_path / "t.npz"
-    check_writable(path, force=False)
-    path.touch()
-    check_writable(path, force=True)
-    with pytest.raises(OutputError, match="--force"):
-        check_writable(path, force=False)
-    with pytest.raises(OutputError, match="is a folder"):
-        check_writable(tmp_path, force=True)
-    with pytest.raises(OutputError, match="no folder"):
-        check_writable(tmp_path / "absent" / "t.npz", force=False)

@@ -1,0 +1,135 @@
+"""``lepton profile``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from lepton_compiler.evaluation import machine_probe
+
+# Convolution with bias and ReLU, the mean of 64 pixels, the matrix product: four channels, five classes.
+FLOPS = {"convolution": 2 * 27 * 4 * 64 + 2 * 4 * 64, "row_reduction": 4 * 65, "dense": 2 * 4 * 5}
+COUNTED = {"flops", "bytes", "flops_per_second", "bytes_per_second", "share_of_memory_peak"}
+
+
+@pytest.fixture(autouse=True)
+def _short_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine reaches is not looked at here."""
+    monkeypatch.setattr(machine_probe, "_SECONDS", 0.001)
+
+
+def _document(lepton, *arguments: object) -> dict:
+    result = lepton("profile", *arguments, "--runs", 2, "--format", "json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_every_kernel_has_its_work_and_rates_and_the_longest_comes_first(lepton, fixed_library: Path) -> None:
+    document = _document(lepton, fixed_library, "--threads", 1)
+    kernels = document["kernels"]
+    assert {kernel["anchor"]: kernel["flops"] for kernel in kernels} == FLOPS
+    times = [kernel["seconds"] for kernel in kernels]
+    assert times == sorted(times, reverse=True)
+    assert sum(kernel["share"] for kernel in kernels) == pytest.approx(1.0)
+    assert document["kernel_seconds"] == pytest.approx(sum(times))
+    assert (document["threads"], document["runs"]) == (1, 2)
+    for kernel in kernels:
+        assert kernel["flops_per_second"] == pytest.approx(kernel["flops"] / kernel["seconds"])
+        assert kernel["bytes_per_second"] == pytest.approx(kernel["bytes"] / kernel["seconds"])
+        assert kernel["schedule"].startswith(kernel["anchor"])
+        assert kernel["limit"] in ("arithmetic", "memory")
+
+
+def test_shares_are_of_the_peaks_in_the_document(lepton, fixed_library: Path) -> None:
+    document = _document(lepton, fixed_library, "--threads", 1)
+    peaks = document["peaks"]
+    assert peaks["threads"] == 1
+    best = max(peak["operations_per_second"] for peak in peaks["arithmetic"] if peak["type"] == "float32")
+    for kernel in document["kernels"]:
+        assert kernel["share_of_arithmetic_peak"] == pytest.approx(kernel["flops_per_second"] / best)
+        memory = peaks["memory"]["bytes_per_second"]
+        assert kernel["share_of_memory_peak"] == pytest.approx(kernel["bytes_per_second"] / memory)
+
+
+def test_symbols_take_the_sizes_of_the_run(lepton, batch_library: Path) -> None:
+    document = _document(lepton, batch_library, "--input-shapes", "image:[5,3,8,8]")
+    assert {kernel["anchor"]: kernel["flops"] for kernel in document["kernels"]} == {
+        anchor: 5 * flops for anchor, flops in FLOPS.items()
+    }
+
+
+def test_a_model_file_is_compiled_first(lepton, fixed_model: Path) -> None:
+    document = _document(lepton, fixed_model, "--top", 2, "--target", "native")
+    assert document["model"] == fixed_model.name
+    assert len(document["kernels"]) == 2
+    assert document["kernels"][0]["anchor"] in FLOPS
+
+
+def test_the_table_shows_kernels_and_the_machine(lepton, fixed_library: Path) -> None:
+    result = lepton("profile", fixed_library, "--runs", 2, "--threads", 1)
+    assert result.exit_code == 0, result.output
+    for text in (
+        "/body/conv",
+        "/head/pool",
+        "of peak",
+        "in 3 kernel calls with 1 thread",
+        "this machine with 1 thread",
+    ):
+        assert text in result.stdout
+    shares = [float(line.split()[1]) for line in result.stdout.splitlines() if line.split()[2:3] == ["%"]]
+    assert len(shares) == 3
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+
+
+def test_top_shortens_the_table_and_not_the_sum(lepton, fixed_library: Path) -> None:
+    result = lepton("profile", fixed_library, "--runs", 2, "--top", 1)
+    assert sum(line.split()[2:3] == ["%"] for line in result.stdout.splitlines()) == 1
+    assert "in 3 kernel calls" in result.stdout
+
+
+def test_work_that_cannot_be_counted_is_said(lepton, batch_model: Path, tmp_path: Path) -> None:
+    """A program that was built without counting."""
+    from lepton_compiler.build.artifact import build_artifact
+    from lepton_compiler.core.options import CompileOptions
+    from lepton_compiler.driver import optimize_model
+
+    library = tmp_path / "uncounted.so"
+    build_artifact(optimize_model(batch_model, CompileOptions()), library, 1 << 20)
+    arguments = (library, "--input-shapes", "image:[2,3,8,8]")
+    kernels = _document(lepton, *arguments)["kernels"]
+    assert {kernel[field] for kernel in kernels for field in COUNTED} == {None}
+    assert "?: the work of 3 kernel calls can't be counted" in lepton("profile", *arguments, "--runs", 1).stdout
+
+
+def test_pictures_are_written_and_not_overwritten(lepton, fixed_library: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib comes with the extra plot, which is not installed")
+    png, html = tmp_path / "roofline.png", tmp_path / "profile.html"
+    arguments = ("profile", fixed_library, "--runs", 1, "--png", png, "--html", html)
+    result = lepton(*arguments)
+    assert result.exit_code == 0, result.output
+    assert png.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    page = html.read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "/body/conv" in page
+    assert f"wrote {png}\nwrote {html}" in result.stdout
+    refused = lepton(*arguments)
+    assert refused.exit_code == 2
+    assert f"{png} exists; give --force to overwrite it" in refused.stderr
+    assert lepton(*arguments, "--force").exit_code == 0
+
+
+def test_a_missing_matplotlib_is_said_before_anything_runs(
+    lepton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    result = lepton("profile", tmp_path / "absent.so", "--html", tmp_path / "p.html")
+    assert result.exit_code == 2
+    assert "pip install 'lepton-compiler[plot]'" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--runs", "--top", "--threads"])
+def test_numbers_start_at_one(lepton, fixed_library: Path, option: str) -> None:
+    assert lepton("profile", fixed_library, option, 0).exit_code == 2

@@ -1,0 +1,103 @@
+"""The roofline picture and the page around it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from profile_samples import HOSTILE_NODES, PEAKS, PROFILE
+
+from lepton_compiler.core.errors import MissingExtraError
+from lepton_compiler.evaluation.profile_page import profile_page
+from lepton_compiler.evaluation.roofline import draw_roofline, require_matplotlib, roofline_png, roofline_svg
+
+pytest.importorskip("matplotlib", reason="matplotlib comes with the extra plot, which is not installed")
+
+
+def _collections() -> list:
+    axes = draw_roofline(PROFILE, PEAKS).axes[0]
+    return [points for points in axes.collections if len(points.get_offsets())]
+
+
+def test_kernels_stand_at_their_intensity_and_rate() -> None:
+    """Those without arithmetic, or with unknown work, have no place."""
+    (convolutions,) = _collections()
+    assert convolutions.get_offsets().tolist() == [[50.0, 80e-9], [10.0, 40e-9]]
+    longer, shorter = convolutions.get_sizes()
+    assert longer / shorter == pytest.approx(5.0 / 3.0)
+
+
+def test_roofs_are_what_the_machine_reaches() -> None:
+    axes = draw_roofline(PROFILE, PEAKS).axes[0]
+    roofs = [line for line in axes.lines if len(line.get_xdata())]
+    heights = [max(line.get_ydata()) * 1e9 for line in roofs]
+    assert heights == pytest.approx([100.0, 400.0, 400.0])
+    starts = [line.get_ydata()[0] * 1e9 / line.get_xdata()[0] for line in roofs]
+    assert starts == pytest.approx([10.0, 10.0, 40.0])
+
+
+def test_everything_lies_inside_of_the_axes() -> None:
+    axes = draw_roofline(PROFILE, PEAKS).axes[0]
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for x, y in _collections()[0].get_offsets().tolist():
+        assert left < x < right
+        assert bottom < y < top
+    assert top > 400e-9
+
+
+def test_a_model_without_arithmetic_gives_roofs_alone() -> None:
+    silent = replace(PROFILE, kernels=PROFILE.kernels[2:])
+    assert draw_roofline(silent, PEAKS).axes[0].lines
+    assert roofline_png(silent, PEAKS)
+
+
+def test_png_and_svg_are_whole_and_the_same_every_time() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        png, svg = roofline_png(PROFILE, PEAKS), roofline_svg(PROFILE, PEAKS)
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert (int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")) == (1600, 1000)
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert (roofline_png(PROFILE, PEAKS), roofline_svg(PROFILE, PEAKS)) == (png, svg)
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.cells: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.cells += [""] if tag == "td" else []
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1] == "td" and data.strip():
+            self.cells[-1] += data
+
+
+def test_the_page_loads_nothing_and_escapes_names() -> None:
+    page = profile_page(
+        PROFILE, ["one & all"], roofline_svg(PROFILE, PEAKS), ("#>", "nodes"), [("2", HOSTILE_NODES), ("1", "/conv")]
+    )
+    reader = _Tags()
+    reader.feed(page)
+    assert reader.cells == ["2", HOSTILE_NODES, "1", "/conv"]
+    assert {"b", "script", "link", "img"}.isdisjoint(reader.tags)
+    assert all(link.startswith("#") for link in reader.links)
+    assert "url(http" not in page
+    assert re.search(r"<title>Profile of model&lt;1&gt;\.onnx</title>", page)
+    assert "one &amp; all" in page
+
+
+def test_a_missing_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"a picture for --png .*pip install 'lepton-compiler\[plot\]'"):
+        require_matplotlib("a picture for --png")
