@@ -32,6 +32,7 @@ from lepton_compiler.targets.cpu.pixel_tile import (
     sum_in_registers,
     vectorize_tile,
 )
+from lepton_compiler.targets.cpu.prefetch_weights import TilePosition, prefetch_weights
 from lepton_compiler.targets.spec import TargetSpec
 
 _PIECES = 16
@@ -85,7 +86,25 @@ def schedule_packed_convolution(
     tile = _tile_output(sch, output, chosen, share=work is None or work >= _WORTH_SHARING)
     sum_in_registers(sch, sums, tile, reductions)
     vectorize_tile(sch, output, tile)
+    _prefetch(sch, sch.get_loops(output)[0], info, chosen)
     return sch, "; ".join([str(chosen), *notes])
+
+
+def _prefetch(sch: Schedule, outermost: LoopRV, info: BlockInfo, knobs: PackedConvolutionKnobs) -> None:
+    *_, rows, columns, _ = (axis.extent for axis in info.spatial)
+    steps = iterations(info.reductions)
+    if rows is None or columns is None or steps is None:
+        return
+    tile = knobs.tile
+    last = len(info.spatial) - 2
+    across = math.ceil(columns / tile.columns)
+    positions = [TilePosition(last, tile.columns, 1)]
+    tiles = across
+    if len(info.spatial) > 4:
+        positions.append(TilePosition(last - 1, tile.rows, across))
+        tiles *= math.ceil(rows / tile.rows)
+    lanes = info.spatial[-1].extent or 1
+    prefetch_weights(sch, outermost, 1, positions, tiles, steps * tile.vectors * lanes * 4)
 
 
 def _split_border(sch: Schedule, sums: SBlockRV) -> None:

@@ -24,6 +24,7 @@ from lepton_compiler.targets.cpu.loop_tail import split_tails
 from lepton_compiler.targets.cpu.matmul import schedule_dense, schedule_matmul
 from lepton_compiler.targets.cpu.packed_convolution import schedule_packed_convolution
 from lepton_compiler.targets.cpu.packed_depthwise import schedule_packed_depthwise
+from lepton_compiler.targets.cpu.prefetch_weights import insert_prefetches
 from lepton_compiler.targets.cpu.row_reduction import row_axes, schedule_row_reduction
 from lepton_compiler.targets.cpu.vector_math import expand_functions
 from lepton_compiler.targets.cpu.winograd import schedule_winograd
@@ -110,7 +111,7 @@ def _new_schedule(func: tirx.PrimFunc) -> Schedule:
 
 def _finish(sch: Schedule) -> tirx.PrimFunc:
     """What can't be said with schedule primitives."""
-    return divide_sizes(expand_functions(split_tails(apply_marked_kinds(sch.mod["main"]))))
+    return divide_sizes(expand_functions(split_tails(insert_prefetches(apply_marked_kinds(sch.mod["main"])))))
 
 
 def _first_reason(error: ScheduleError) -> str:
