@@ -1,4 +1,4 @@
-"""Normalizations over parts of a tensor: layer, instance, group, RMS, local response, mean and variance."""
+"""Normalizations over parts of a tensor: layer, RMS, local response, mean and variance."""
 
 from __future__ import annotations
 
@@ -80,33 +80,6 @@ def rms_normalization(conversion: Conversion) -> relax.Expr:
         return relax.op.nn.rms_norm(x, scale, axes, epsilon)
     power = relax.op.mean(relax.op.multiply(x, x), axes, keepdims=True)
     return relax.op.multiply(relax.op.multiply(x, relax.op.rsqrt(relax.op.add(power, scalar(epsilon, x)))), scale)
-
-
-@converter("InstanceNormalization")
-def instance_normalization(conversion: Conversion) -> relax.Expr:
-    """Each channel of each example normalized by its own mean and variance."""
-    x = conversion.tensor(0)
-    axes = list(range(2, rank_of(x)))
-    epsilon = conversion.attribute("epsilon", 1e-5)
-    return relax.op.nn.instance_norm(x, conversion.tensor(1), conversion.tensor(2), 1, axes, epsilon)
-
-
-@converter("GroupNormalization")
-def group_normalization(conversion: Conversion) -> relax.Expr:
-    """Each group of channels normalized together; before version 21 scale and bias were given by group."""
-    x = conversion.tensor(0)
-    groups = conversion.attribute("num_groups")
-    scale, bias = (_by_channel(conversion, conversion.tensor(i), shape_of(x)[1]) for i in (1, 2))
-    axes = list(range(2, rank_of(x)))
-    return relax.op.nn.group_norm(x, scale, bias, groups, 1, axes, conversion.attribute("epsilon", 1e-5))
-
-
-def _by_channel(conversion: Conversion, values: relax.Expr, channels: Size) -> relax.Expr:
-    groups = shape_of(values)[0]
-    if groups == channels:
-        return values
-    column = relax.op.reshape(values, [groups, 1])
-    return conversion.emit(relax.op.reshape(relax.op.broadcast_to(column, [groups, channels // groups]), [channels]))
 
 
 @converter("MeanVarianceNormalization")
