@@ -9,6 +9,7 @@ Variance", 1983, equation 1.7).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from tvm import relax, te, tirx
 
@@ -62,11 +63,11 @@ def _normalize_rows(data: te.Tensor, scale: te.Tensor, bias: te.Tensor, epsilon:
     batch, groups, members, places = data.shape
     count = (members * places).astype(wide)
 
-    def row_mean(name: str, value: object) -> te.Tensor:
+    def row_mean(name: str, value: Callable[..., tirx.Expr]) -> te.Tensor:
         member, place = te.reduce_axis((0, members), "member"), te.reduce_axis((0, places), "place")
         total = te_compute(
             [batch, groups],
-            lambda n, g: te.sum(value(n, g, member, place), axis=[member, place]),  # type: ignore[operator]
+            lambda n, g: te.sum(value(n, g, member, place), axis=[member, place]),
             name=f"{name}_sum",
         )
         return te_compute([batch, groups], lambda n, g: total[n, g] / count, name=name)
