@@ -15,9 +15,10 @@ from lepton_compiler.targets.x86 import specs as x86
 _MACHINES_32_BIT = {"aarch64": Architecture.ARMV7, "armv8l": Architecture.ARMV7, "armv7l": Architecture.ARMV7}
 _MACHINES = {**{a.value: a for a in Architecture}, "armv8l": Architecture.ARMV7}
 
-# Advanced SIMD of ARMv8 holds all of VFPv4 in 32-bit state (Arm Architecture Reference Manual for A-profile, G1); the
-# kernel lists the 64-bit names to a 32-bit process without that personality.
-_ARMV7_FEATURES_OF_ASIMD = frozenset({"vfp", "neon", "vfpv3", "vfpv4"})
+# Advanced SIMD of ARMv8 holds all of VFPv4 in 32-bit state, and integer division belongs to its A32 and T32 (Arm
+# Architecture Reference Manual for A-profile, G1 and F5); the kernel lists the 64-bit names to a 32-bit process without
+# that personality.
+_ARMV7_FEATURES_OF_ASIMD = frozenset({"vfp", "neon", "vfpv3", "vfpv4", "idiva", "idivt"})
 
 TARGETS: dict[str, TargetSpec] = {spec.name: spec for spec in (*x86.TARGETS, *arm.TARGETS)}
 

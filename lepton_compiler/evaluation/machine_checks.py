@@ -16,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 from lepton_compiler.core.errors import LeptonError
+from lepton_compiler.evaluation.emulators import EMULATOR_NAMES, find_emulator
 from lepton_compiler.evaluation.machine import memory_bytes, processor_name
 from lepton_compiler.evaluation.runner import PEERS
 from lepton_compiler.targets.registry import (
@@ -27,14 +28,12 @@ from lepton_compiler.targets.registry import (
     native_target,
     runs_here,
 )
-from lepton_compiler.targets.spec import Architecture
 
 DISTRIBUTION = "lepton-compiler"
 _LOW_MEMORY_BYTES = 4 << 30
 _LOW_DISK_BYTES = 2 << 30
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)\s*(?P<bounds>[^;\[]*)")
 _BOUND = re.compile(r"(?P<relation>==|>=|<=|<|>)\s*(?P<version>[^,\s]+)")
-_QEMU = {Architecture.AARCH64: "qemu-aarch64-static", Architecture.ARMV7: "qemu-arm-static"}
 
 
 class Status(Enum):
@@ -192,15 +191,15 @@ def _peers() -> Iterator[Check]:
 
 def _emulators() -> Iterator[Check]:
     """User-mode emulators for the architectures that this machine is not."""
-    for architecture, emulator in _QEMU.items():
+    for architecture, names in EMULATOR_NAMES.items():
         if architecture is host_architecture():
             continue
-        place = shutil.which(emulator)
+        place = find_emulator(architecture)
         if place:
-            yield Check(emulator, Status.OK, f"{place} runs {architecture.value} artifacts here")
+            yield Check(Path(place).name, Status.OK, f"{place} runs {architecture.value} artifacts here")
         else:
             detail = f"not installed: {architecture.value} artifacts compile, but can't be tried here"
-            yield Check(emulator, Status.MISSING, detail, "sudo apt-get install qemu-user-static")
+            yield Check(names[0], Status.MISSING, detail, "sudo apt-get install qemu-user-static")
 
 
 _GROUPS: tuple[tuple[str, Callable[[], Iterator[Check]]], ...] = (

@@ -102,6 +102,10 @@ def _with_parameter(
         return None
     if graph.readers(normalized) > 1:
         return Decline(node.name, f"the output of {normalized.name} is read by {graph.readers(normalized)} nodes")
+    rank = norm.ty.ndim
+    if array.ndim > rank:
+        reason = f"its constant has {array.ndim} dimensions, more than the {rank} of {normalized.name}"
+        return Decline(node.name, reason)
     leading = array.shape[: max(0, array.ndim - gamma.ndim)]
     trailing = array.shape[len(leading) :]
     if any(extent != 1 for extent in leading) or np.broadcast_shapes(trailing, gamma.shape) != gamma.shape:

@@ -54,7 +54,8 @@ CORTEX_A7 = TargetSpec(
     l1_data_bytes=32 << 10,
     l2_bytes=128 << 10,
     fma_per_cycle=1,
-    cpu_features=("neon", "vfpv4"),
+    # LLVM and zig divide integers by sdiv and udiv, in both instruction sets (A32: idiva, T32: idivt).
+    cpu_features=("neon", "vfpv4", "idiva", "idivt"),
     source="Arm Cortex-A7 MPCore Technical Reference Manual",
 )
 

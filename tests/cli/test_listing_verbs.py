@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,18 @@ def test_missing_emulator_names_its_package(monkeypatch: pytest.MonkeyPatch) -> 
     checks = check_machine()
     assert checks
     assert {check.remedy for check in checks} == {"sudo apt-get install qemu-user-static"}
+
+
+def test_emulators_of_both_packages_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("qemu-aarch64", "qemu-arm-static"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    only(monkeypatch, machine_checks._emulators)
+    monkeypatch.setattr(machine_checks, "host_architecture", lambda: None)
+    assert [(check.name, check.status) for check in check_machine()] == [
+        ("qemu-aarch64", Status.OK),
+        ("qemu-arm-static", Status.OK),
+    ]
 
 
 def test_wrong_version_of_a_pinned_package(monkeypatch: pytest.MonkeyPatch) -> None:

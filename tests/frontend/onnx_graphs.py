@@ -17,7 +17,9 @@ from tvm import relax
 from lepton_compiler.core.contracts import bindings
 from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.core.program import Program
+from lepton_compiler.driver import compile_model
 from lepton_compiler.frontend.importer import import_model
+from lepton_compiler.runtime.model import load
 from lepton_compiler.targets.registry import get_target
 
 TARGET = get_target("x86-64-v3")
@@ -114,6 +116,16 @@ def run_program(program: Program, feeds: Mapping[str, np.ndarray]) -> list[np.nd
     machine = relax.VirtualMachine(executable, tvm.cpu())
     arguments = [tvm.runtime.tensor(feeds[str(name)]) for name in program.module["main"].attrs["input_names"]]
     return [tensor.numpy() for tensor in machine["main"](*arguments)]
+
+
+def run_artifact(path: Path, feeds: Mapping[str, np.ndarray], **input_shapes: tuple[int | str, ...]) -> np.ndarray:
+    """Runs a model with one output as the library that it is compiled to, with our passes and schedules."""
+    options = CompileOptions(target="native", input_shapes=input_shapes)
+    library = path.with_suffix(".so")
+    compile_model(path, library, options)
+    with load(library) as model:
+        (result,) = model(**feeds).values()
+    return result
 
 
 def run_reference(path: Path, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,10 +15,10 @@ from test_artifact import PARTS_OF_THE_C_LIBRARY
 from lepton_compiler.build.artifact import ModelObjects, generate_objects, link_library
 from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.driver import optimize_model
+from lepton_compiler.evaluation.emulators import EMULATOR_NAMES, find_emulator
 from lepton_compiler.targets.registry import get_target
 from lepton_compiler.targets.spec import Architecture
 
-_EMULATORS = {Architecture.AARCH64: "qemu-aarch64-static", Architecture.ARMV7: "qemu-arm-static"}
 _ELF_MACHINES = {Architecture.AARCH64: 183, Architecture.ARMV7: 40}
 """EM_AARCH64 and EM_ARM of the ELF specification."""
 
@@ -67,9 +66,11 @@ def test_the_model_runs_emulated(
     case: tuple[str, str], objects: ModelObjects, compiled_models: CompiledModels, tmp_path: Path
 ) -> None:
     target = get_target(case[1])
-    emulator = shutil.which(_EMULATORS[target.architecture])
+    emulator = find_emulator(target.architecture)
     if emulator is None:
-        pytest.skip(f"{_EMULATORS[target.architecture]} is not installed (Debian: qemu-user-static)")
+        pytest.skip(
+            f"{EMULATOR_NAMES[target.architecture][0]} is not installed (Debian: qemu-user-static or qemu-user)"
+        )
     model = find(case[0])
     inputs = model.inputs(compiled_models.model(model), {})
     program = build_static_example(objects, target)

@@ -15,7 +15,9 @@ import pytest
 from tiny_library import CSRC, MODELS, RUNTIME_SOURCES, ZIG, LibraryBuilder, manifest_of, run_compiler, write_manifest
 
 from lepton_compiler.core.errors import ArtifactError, InputError, RunError
+from lepton_compiler.evaluation.emulators import EMULATOR_NAMES, find_emulator
 from lepton_compiler.runtime.model import load
+from lepton_compiler.targets.spec import Architecture
 
 PROGRAMS = Path(__file__).with_name("programs")
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
@@ -216,12 +218,15 @@ def test_example_explains_mistakes(example: Path, affine: Path, arguments: list[
 
 
 @pytest.mark.parametrize(
-    ("triple", "emulator"),
-    [("aarch64-linux-musl", "qemu-aarch64-static"), ("arm-linux-musleabihf", "qemu-arm-static")],
+    ("triple", "architecture"),
+    [("aarch64-linux-musl", Architecture.AARCH64), ("arm-linux-musleabihf", Architecture.ARMV7)],
 )
-def test_linked_example_on_arm(affine: Path, example: Path, tmp_path: Path, triple: str, emulator: str) -> None:
-    if shutil.which(emulator) is None:
-        pytest.skip(f"{emulator} is not installed (Debian package qemu-user-static)")
+def test_linked_example_on_arm(
+    affine: Path, example: Path, tmp_path: Path, triple: str, architecture: Architecture
+) -> None:
+    emulator = find_emulator(architecture)
+    if emulator is None:
+        pytest.skip(f"{EMULATOR_NAMES[architecture][0]} is not installed (Debian: qemu-user-static or qemu-user)")
     write_manifest(manifest_of("affine", "aarch64"), tmp_path)
     sources = [CSRC / "example" / "run_model.c", MODELS / "affine.c", *RUNTIME_SOURCES]
     program = tmp_path / "run_model"

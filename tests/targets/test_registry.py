@@ -54,6 +54,19 @@ def test_every_record_is_consistent(spec: TargetSpec) -> None:
     assert spec.llvm_triple.split("-")[0].startswith(spec.zig_triple.split("-")[0])
 
 
+def test_cortex_a7_asks_for_the_division_that_llvm_uses() -> None:
+    """The instruction is optional in ARMv7-A: a Cortex-A9 has NEON and no division."""
+    import tvm
+    from tvm import te, tirx
+
+    spec = TARGETS["arm-cortex-a7"]
+    x, y = (te.placeholder((4,), "int32", name) for name in "xy")
+    quotient = te.compute((4,), lambda i: tirx.truncdiv(x[i], y[i]))
+    built = tvm.compile(te.create_prim_func([x, y, quotient]), tvm.target.Target(spec.llvm_target()))
+    assert "sdiv" in built.mod.inspect_source("asm")
+    assert {"idiva", "idivt"} <= set(spec.cpu_features)
+
+
 @pytest.mark.parametrize("spec", TARGETS.values(), ids=TARGETS)
 def test_llvm_knows_every_record(spec: TargetSpec) -> None:
     import tvm
@@ -80,7 +93,7 @@ def test_levels_of_x86_contain_each_other() -> None:
         ("x86_64", (*V3.cpu_features, "avx512f"), "x86-64-v3"),
         ("x86_64", V2.cpu_features, "x86-64-v2"),
         ("aarch64", ("fp", "asimd", "sve"), "armv8-a"),
-        ("armv7l", ("neon", "vfpv4", "vfpv3"), "arm-cortex-a7"),
+        ("armv7l", ("neon", "vfpv4", "vfpv3", "idiva", "idivt"), "arm-cortex-a7"),
     ],
 )
 def test_native_is_the_most_capable_that_fits(
@@ -91,7 +104,10 @@ def test_native_is_the_most_capable_that_fits(
     assert get_target("native").name == expected
 
 
-@pytest.mark.parametrize(("name", "features"), [("x86_64", ("sse2",)), ("riscv64", V4.cpu_features), ("aarch64", ())])
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [("x86_64", ("sse2",)), ("riscv64", V4.cpu_features), ("aarch64", ()), ("armv7l", ("neon", "vfpv4"))],
+)
 def test_machine_without_a_target_is_told_which_there_are(
     name: str, features: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

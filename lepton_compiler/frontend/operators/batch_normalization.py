@@ -9,6 +9,7 @@ from tvm import relax
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.operators.staged_sums import staged_mean
 
 
 @converter("BatchNormalization")
@@ -31,9 +32,9 @@ def _training(conversion: Conversion, epsilon: float) -> list[relax.Expr | None]
     """The batch's own mean and variance; outputs the running ones mixed with them."""
     x = conversion.tensor(0)
     axes = [axis for axis in range(rank_of(x)) if axis != 1]
-    mean = conversion.emit(relax.op.mean(x, axes))
+    mean = conversion.emit(staged_mean(conversion, x, axes, keepdims=False))
     centered = relax.op.subtract(x, _per_channel(mean, rank_of(x)))
-    variance = conversion.emit(relax.op.mean(relax.op.square(centered), axes))
+    variance = conversion.emit(staged_mean(conversion, relax.op.square(centered), axes, keepdims=False))
     momentum = conversion.attribute("momentum", 0.9)
     results: list[relax.Expr | None] = [_normalized(conversion, x, mean, variance, epsilon)]
     for batch, index in ((mean, 3), (variance, 4)):

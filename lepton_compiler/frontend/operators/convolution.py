@@ -9,10 +9,12 @@ from tvm import relax, topi
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.activation_functions import apply_activation
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.operators.wide_sums import in_float32
 from lepton_compiler.frontend.operators.windows import Window, read_window
 
 
 @converter("Conv")
+@in_float32
 def conv(conversion: Conversion) -> relax.Expr:
     """``y = conv(x, w) + b``; one spatial dimension is treated as an image of height 1."""
     result = convolve(conversion, conversion.tensor(0), conversion.tensor(1))
@@ -20,6 +22,7 @@ def conv(conversion: Conversion) -> relax.Expr:
 
 
 @converter("FusedConv", domain="com.microsoft")
+@in_float32
 def fused_conv(conversion: Conversion) -> relax.Expr:
     """``activation(conv(x, w) + b + z)`` of ONNX Runtime's optimized models."""
     result = convolve(conversion, conversion.tensor(0), conversion.tensor(1))

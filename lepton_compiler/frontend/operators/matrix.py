@@ -8,6 +8,7 @@ from tvm import relax
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.activation_functions import apply_activation, scalar
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.operators.wide_sums import in_float32
 
 
 @converter("MatMul")
@@ -72,6 +73,7 @@ def fused_matmul(conversion: Conversion) -> relax.Expr:
 
 
 @converter("Einsum")
+@in_float32
 def einsum(conversion: Conversion) -> relax.Expr:
     """Sums of products over named axes."""
     equation = conversion.attribute("equation").replace(" ", "")

@@ -1,4 +1,4 @@
-"""Normalizations over parts of a tensor: layer, instance, group, RMS, local response, mean and variance."""
+"""Normalizations over parts of a tensor: layer, RMS, local response, mean and variance."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tvm import relax, te, tirx
 from lepton_compiler.frontend.conversion import Conversion, Size, dtype_of, rank_of, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.operators.staged_sums import staged_mean
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
@@ -39,9 +40,9 @@ def _statistics(
     conversion: Conversion, x: relax.Expr, axes: list[int], epsilon: float
 ) -> tuple[relax.Expr, relax.Expr]:
     """Mean and inverse standard deviation over ``axes``, which stay with size 1."""
-    mean = conversion.emit(relax.op.mean(x, axes, keepdims=True))
+    mean = conversion.emit(staged_mean(conversion, x, axes, keepdims=True))
     centered = conversion.emit(relax.op.subtract(x, mean))
-    variance = relax.op.mean(relax.op.multiply(centered, centered), axes, keepdims=True)
+    variance = staged_mean(conversion, relax.op.multiply(centered, centered), axes, keepdims=True)
     return mean, conversion.emit(relax.op.rsqrt(relax.op.add(variance, scalar(epsilon, x))))
 
 
@@ -78,35 +79,8 @@ def rms_normalization(conversion: Conversion) -> relax.Expr:
     # TVM's kernel can't do without an axis that is not normalized.
     if axes[0] > 0 and shape_of(scale) == shape_of(x)[axes[0] :] and dtype_of(scale) == dtype_of(x):
         return relax.op.nn.rms_norm(x, scale, axes, epsilon)
-    power = relax.op.mean(relax.op.multiply(x, x), axes, keepdims=True)
+    power = staged_mean(conversion, relax.op.multiply(x, x), axes, keepdims=True)
     return relax.op.multiply(relax.op.multiply(x, relax.op.rsqrt(relax.op.add(power, scalar(epsilon, x)))), scale)
-
-
-@converter("InstanceNormalization")
-def instance_normalization(conversion: Conversion) -> relax.Expr:
-    """Each channel of each example normalized by its own mean and variance."""
-    x = conversion.tensor(0)
-    axes = list(range(2, rank_of(x)))
-    epsilon = conversion.attribute("epsilon", 1e-5)
-    return relax.op.nn.instance_norm(x, conversion.tensor(1), conversion.tensor(2), 1, axes, epsilon)
-
-
-@converter("GroupNormalization")
-def group_normalization(conversion: Conversion) -> relax.Expr:
-    """Each group of channels normalized together; before version 21 scale and bias were given by group."""
-    x = conversion.tensor(0)
-    groups = conversion.attribute("num_groups")
-    scale, bias = (_by_channel(conversion, conversion.tensor(i), shape_of(x)[1]) for i in (1, 2))
-    axes = list(range(2, rank_of(x)))
-    return relax.op.nn.group_norm(x, scale, bias, groups, 1, axes, conversion.attribute("epsilon", 1e-5))
-
-
-def _by_channel(conversion: Conversion, values: relax.Expr, channels: Size) -> relax.Expr:
-    groups = shape_of(values)[0]
-    if groups == channels:
-        return values
-    column = relax.op.reshape(values, [groups, 1])
-    return conversion.emit(relax.op.reshape(relax.op.broadcast_to(column, [groups, channels // groups]), [channels]))
 
 
 @converter("MeanVarianceNormalization")
@@ -114,9 +88,9 @@ def mean_variance_normalization(conversion: Conversion) -> relax.Expr:
     """``(x - mean) / (standard deviation + 1e-9)`` over ``axes``."""
     x = conversion.tensor(0)
     axes = conversion.attribute("axes", [0, 2, 3])
-    mean = conversion.emit(relax.op.mean(x, axes, keepdims=True))
+    mean = conversion.emit(staged_mean(conversion, x, axes, keepdims=True))
     centered = conversion.emit(relax.op.subtract(x, mean))
-    variance = relax.op.mean(relax.op.multiply(centered, centered), axes, keepdims=True)
+    variance = staged_mean(conversion, relax.op.multiply(centered, centered), axes, keepdims=True)
     return relax.op.divide(centered, relax.op.add(relax.op.sqrt(variance), scalar(1e-9, x)))
 
 

@@ -12,6 +12,8 @@ from lepton_compiler.frontend.conversion import Conversion, ConversionError, Siz
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.reductions import extreme
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.operators.staged_sums import staged_mean, staged_sum
+from lepton_compiler.frontend.operators.wide_sums import in_float32
 from lepton_compiler.frontend.operators.windows import Window, read_window
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
@@ -20,10 +22,11 @@ _AVERAGE_POOL = {2: relax.op.nn.avg_pool2d, 3: relax.op.nn.avg_pool3d}
 
 
 @converter("GlobalAveragePool")
+@in_float32
 def global_average_pool(conversion: Conversion) -> relax.Expr:
     """Mean over all spatial axes, which stay with size 1."""
     x = conversion.tensor(0)
-    return relax.op.mean(x, list(range(2, rank_of(x))), keepdims=True)
+    return staged_mean(conversion, x, list(range(2, rank_of(x))), keepdims=True)
 
 
 @converter("GlobalMaxPool")
@@ -34,12 +37,13 @@ def global_max_pool(conversion: Conversion) -> relax.Expr:
 
 
 @converter("GlobalLpPool")
+@in_float32
 def global_lp_pool(conversion: Conversion) -> relax.Expr:
     """``sum(|x| ** p) ** (1 / p)`` over all spatial axes."""
     x = conversion.tensor(0)
     p = conversion.attribute("p", 2)
     powers = relax.op.power(relax.op.abs(x), scalar(p, x))
-    total = relax.op.sum(powers, list(range(2, rank_of(x))), keepdims=True)
+    total = staged_sum(conversion, powers, list(range(2, rank_of(x))), keepdims=True)
     return relax.op.power(total, scalar(1 / p, x))
 
 

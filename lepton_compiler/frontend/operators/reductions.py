@@ -10,36 +10,38 @@ from tvm import relax, te, tirx, topi
 
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.operators.staged_sums import staged_mean, staged_sum
+from lepton_compiler.frontend.operators.wide_sums import in_float32
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
-_Reduce = Callable[[relax.Expr, list[int], bool], relax.Expr]
+_Reduce = Callable[[Conversion, relax.Expr, list[int], bool], relax.Expr]
 
 
-def _log_sum_exp(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+def _log_sum_exp(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
     # The largest element is taken out, so that exp can't overflow.
     largest = relax.op.max(x, axes, keepdims=True)
-    total = relax.op.log(relax.op.sum(relax.op.exp(relax.op.subtract(x, largest)), axes, keepdims=True))
-    result = relax.op.add(total, largest)
+    total = staged_sum(conversion, relax.op.exp(relax.op.subtract(x, largest)), axes, True)
+    result = relax.op.add(relax.op.log(total), largest)
     return result if keepdims else relax.op.squeeze(result, axes)
 
 
-def _log_sum(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
-    return relax.op.log(relax.op.sum(x, axes, keepdims=keepdims))
+def _log_sum(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    return relax.op.log(staged_sum(conversion, x, axes, keepdims))
 
 
-def _sum_square(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
-    return relax.op.sum(relax.op.multiply(x, x), axes, keepdims=keepdims)
+def _sum_square(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    return staged_sum(conversion, relax.op.multiply(x, x), axes, keepdims)
 
 
-def _l1(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
-    return relax.op.sum(relax.op.abs(x), axes, keepdims=keepdims)
+def _l1(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    return staged_sum(conversion, relax.op.abs(x), axes, keepdims)
 
 
-def _l2(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
-    return relax.op.sqrt(_sum_square(x, axes, keepdims))
+def _l2(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
+    return relax.op.sqrt(_sum_square(conversion, x, axes, keepdims))
 
 
-def _boolean(reduce: Callable[..., relax.Expr]) -> _Reduce:
+def _boolean(reduce: Callable[..., relax.Expr]) -> Callable[[relax.Expr, list[int], bool], relax.Expr]:
     """Minimum and maximum, which TVM has no boolean form of."""
 
     def function(x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
@@ -51,9 +53,9 @@ def _boolean(reduce: Callable[..., relax.Expr]) -> _Reduce:
 
 
 _REDUCTIONS: dict[str, _Reduce] = {
-    "ReduceSum": lambda x, axes, keepdims: relax.op.sum(x, axes, keepdims=keepdims),
-    "ReduceMean": lambda x, axes, keepdims: relax.op.mean(x, axes, keepdims=keepdims),
-    "ReduceProd": lambda x, axes, keepdims: relax.op.prod(x, axes, keepdims=keepdims),
+    "ReduceSum": staged_sum,
+    "ReduceMean": staged_mean,
+    "ReduceProd": lambda conversion, x, axes, keepdims: relax.op.prod(x, axes, keepdims=keepdims),
     "ReduceLogSumExp": _log_sum_exp,
     "ReduceLogSum": _log_sum,
     "ReduceSumSquare": _sum_square,
@@ -68,9 +70,20 @@ _EMPTY = {
 }  # fmt: skip
 
 
-@converter(*_REDUCTIONS, "ReduceMax", "ReduceMin")
+@converter(*_REDUCTIONS)
+@in_float32
 def reduce(conversion: Conversion) -> relax.Expr:
     """Combines the elements along some axes; all of them where none are named."""
+    return _reduced(conversion)
+
+
+@converter("ReduceMax", "ReduceMin")
+def reduce_to_extreme(conversion: Conversion) -> relax.Expr:
+    """The largest or smallest of the elements along some axes; of all of them where none are named."""
+    return _reduced(conversion)
+
+
+def _reduced(conversion: Conversion) -> relax.Expr:
     x = conversion.tensor(0)
     axes = _axes(conversion, rank_of(x))
     keepdims = bool(conversion.attribute("keepdims", 1))
@@ -80,7 +93,7 @@ def reduce(conversion: Conversion) -> relax.Expr:
         return _of_nothing(conversion, x, axes, keepdims)
     if conversion.op in ("ReduceMax", "ReduceMin"):
         return extreme(conversion, x, axes, keepdims, largest=conversion.op == "ReduceMax")
-    return _REDUCTIONS[conversion.op](x, axes, keepdims)
+    return _REDUCTIONS[conversion.op](conversion, x, axes, keepdims)
 
 
 def extreme(conversion: Conversion, x: relax.Expr, axes: list[int], keepdims: bool, largest: bool) -> relax.Expr:

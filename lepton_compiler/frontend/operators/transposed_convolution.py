@@ -8,11 +8,13 @@ from tvm import relax, topi
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.convolution import add_channel_bias
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.operators.wide_sums import in_float32
 
 _OPERATORS = {2: relax.op.nn.conv2d_transpose, 3: relax.op.nn.conv3d_transpose}
 
 
 @converter("ConvTranspose")
+@in_float32
 def conv_transpose(conversion: Conversion) -> relax.Expr:
     """Each input element adds a scaled kernel to the output, ``stride`` apart."""
     x, weight = conversion.tensor(0), _dilated_weight(conversion)

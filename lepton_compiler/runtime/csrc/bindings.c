@@ -13,11 +13,13 @@ static bool overlap(const void *a, uint64_t a_bytes, const void *b, uint64_t b_b
   return first < second ? second - first < a_bytes : first - second < b_bytes;
 }
 
-/* The output whose buffer of the session overlaps `data`, -1 for none: a run would overwrite it, or free it to grow. */
+/* The output whose buffer of the session overlaps `data`, -1 for none: a run would overwrite it. */
 static int32_t find_output_buffer(const lepton_session *session, const void *data, uint64_t bytes) {
   for (int32_t i = 0; i < session->model->output_count; i++) {
-    const lepton_buffer *buffer = &session->output_buffers[i];
-    if (overlap(data, bytes, buffer->data, buffer->bytes)) return i;
+    const lepton_output_buffer *buffer = &session->output_buffers[i];
+    for (int32_t b = 0; b < buffer->count; b++) {
+      if (overlap(data, bytes, buffer->blocks[b].data, buffer->blocks[b].bytes)) return i;
+    }
   }
   return -1;
 }
@@ -54,7 +56,7 @@ static bool overlaps_an_input(const lepton_session *session, const lepton_tensor
 /* Writes results[index].data: where the program wants the output, NULL where the session keeps it. */
 static lepton_status check_destination(lepton_session *session, int32_t index, const lepton_tensor *given) {
   lepton_tensor *result = &session->results[index];
-  bool kept = given->data == NULL || given->data == session->output_buffers[index].data;
+  bool kept = given->data == NULL || lepton_output_buffer_owns(&session->output_buffers[index], given->data);
   result->data = kept ? NULL : given->data;
   if (kept) return LEPTON_OK;
   const char *name = session->model->outputs[index].name;
@@ -86,10 +88,7 @@ static lepton_status bind_output(lepton_session *session, int32_t index, const l
     session->output_data[index] = result->data;
     return LEPTON_OK;
   }
-  lepton_buffer *buffer = &session->output_buffers[index];
-  lepton_status status = lepton_buffer_reserve(buffer, result->bytes, "the buffer of an output");
-  session->output_data[index] = buffer->data;
-  return status;
+  return lepton_output_buffer_reserve(&session->output_buffers[index], result->bytes, &session->output_data[index]);
 }
 
 lepton_status lepton_bind_buffers(lepton_session *session, const lepton_tensor *inputs, const lepton_tensor *outputs) {

@@ -171,7 +171,9 @@ LEPTON_API lepton_status lepton_output_shapes(lepton_session *session, const lep
  * and each other. An output whose data is NULL, or the pointer that the session wrote there before, is written to a
  * buffer of the session that lives until the next run or lepton_close; any other must point to at least as many bytes
  * as the result needs, and `bytes` says how many there are. Dtype, rank, shape and bytes of the outputs are set to
- * those of the result. Outputs may overlap inputs, but not each other. Threads that share a session give buffers of their
+ * those of the result; a run that fails leaves them alone. Addresses that the session wrote stay its own until
+ * lepton_close: any of them may be passed again for the same output, also after a run that failed or that moved the
+ * result elsewhere. Outputs may overlap inputs, but not each other. Threads that share a session give buffers of their
  * own: the session's would be overwritten by each other's runs. */
 LEPTON_API lepton_status lepton_run(lepton_session *session, const lepton_tensor *inputs, int32_t input_count,
                                     lepton_tensor *outputs, int32_t output_count);

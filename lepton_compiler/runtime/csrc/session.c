@@ -65,7 +65,7 @@ static void free_arrays(lepton_session *session) {
     lepton_buffer_release(&session->input_copies[i]);
   }
   for (int32_t i = 0; session->output_buffers && i < session->model->output_count; i++) {
-    lepton_buffer_release(&session->output_buffers[i]);
+    lepton_output_buffer_release(&session->output_buffers[i]);
   }
   free(session->symbols);
   free(session->output_dims);
@@ -159,7 +159,9 @@ LEPTON_API lepton_status lepton_memory(lepton_session *session, lepton_memory_in
   if (model->is_static) out->arena_bytes = (uint64_t)model->arena_bytes(session->symbols);
   out->workspace_bytes = model->thread_workspace_bytes * (uint64_t)atomic_load(&session->threads);
   for (int32_t i = 0; i < model->input_count; i++) out->buffer_bytes += session->input_copies[i].bytes;
-  for (int32_t i = 0; i < model->output_count; i++) out->buffer_bytes += session->output_buffers[i].bytes;
+  for (int32_t i = 0; i < model->output_count; i++) {
+    out->buffer_bytes += lepton_output_buffer_bytes(&session->output_buffers[i]);
+  }
   lepton_session_unlock(session);
   return LEPTON_OK;
 }

@@ -9,6 +9,7 @@
 #include "buffer.h"
 #include "error.h"
 #include "model.h"
+#include "output_buffer.h"
 #include "thread_pool.h"
 #include "weights.h"
 
@@ -39,7 +40,7 @@ struct lepton_session {
   void **input_data;        /* what kernels read */
   void **output_data;       /* what kernels write */
   lepton_buffer *input_copies;
-  lepton_buffer *output_buffers;
+  lepton_output_buffer *output_buffers;
   lepton_buffer arena;
   lepton_failure failure;
   int32_t failed_kernel; /* -1 where none failed */

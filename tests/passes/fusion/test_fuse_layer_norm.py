@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tvm
@@ -97,6 +99,22 @@ def test_refuses_axes_that_no_kernel_normalizes() -> None:
 
 def test_leaves_other_moments_alone() -> None:
     assert check_unchanged(FuseLayerNorm(), _module("cube", [2])).declines == ()
+
+
+@pytest.mark.parametrize("operator", [relax.op.multiply, relax.op.add])
+def test_refuses_parameters_that_add_dimensions(operator: Callable[..., relax.Expr]) -> None:
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((2, 4), "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            ones, zeros = relax.const(np.ones(4, "float32")), relax.const(np.zeros(4, "float32"))
+            norm = builder.emit(relax.op.nn.layer_norm(x, ones, zeros, [1], 1e-5), "norm")
+            result = builder.emit(operator(norm, B_WIDE), "wider")
+            output = builder.emit_output(result)
+        builder.emit_func_output(output)
+    assert reasons(check_unchanged(FuseLayerNorm(), builder.get())) == {
+        "wider": "its constant has 3 dimensions, more than the 2 of norm"
+    }
 
 
 def test_refuses_parameters_along_other_axes() -> None:

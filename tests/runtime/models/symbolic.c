@@ -1,5 +1,6 @@
 /* As generated for a model of symbolic shapes: a [batch, width] and b [batch, 4] give sum [batch, width], where
- * sum[i, j] = a[i, j] + b[i, 0] + ... + b[i, 3], row_ids [batch * 2], which counts, and tail [width - 2], all 1. */
+ * sum[i, j] = a[i, j] + b[i, 0] + ... + b[i, 3], row_ids [batch * 2], which counts, and tail [width - 2], all 1. A NaN
+ * at a[0, 0] makes the first kernel fail. */
 #include "kernel_support.h"
 #include "manifest.inc"
 
@@ -26,6 +27,7 @@ static int32_t add(void *self, TVMFFIAny *args, int32_t num_args, TVMFFIAny *res
   (void)self, (void)num_args, (void)result;
   operands o = {args[4].v_int64,       args[5].v_int64,       tensor_data(&args[0]),
                 tensor_data(&args[1]), tensor_data(&args[2]), tensor_data(&args[3])};
+  if (o.a[0] != o.a[0]) return 7;
   return TVMBackendParallelLaunch(add_rows, &o, 0);
 }
 

@@ -1,4 +1,7 @@
 /* Every argument that a program can get wrong, and every way to pass buffers. Linked with models/symbolic.c. */
+#include <math.h>
+#include <stdbool.h>
+
 #include "check.h"
 
 enum { INPUTS = 2, OUTPUTS = 3, FLOATS = 4096 };
@@ -72,6 +75,47 @@ static void result_fed_back(lepton_session *session) {
     for (int i = 0; i < 8; i++) CHECK(((float *)outputs[0].data)[i] == (float)(i + 1) + 4 * step);
     inputs[0] = outputs[0];
   }
+}
+
+static lepton_status run_rows(lepton_session *session, int64_t rows, bool fails, lepton_tensor *outputs) {
+  fill(memory, rows * 4, memory + 2048, rows * 4);
+  if (fails) memory[0] = NAN;
+  lepton_tensor inputs[INPUTS] = {matrix(memory, rows, 4), matrix(memory + 2048, rows, 4)};
+  return lepton_run(session, inputs, INPUTS, outputs, OUTPUTS);
+}
+
+/* A run that needs larger buffers fails in a kernel; the tensors of the run before it are passed again. */
+static void failure_after_growth(void) {
+  lepton_session *session;
+  CHECK(lepton_open(LEPTON_API_VERSION, &session) == LEPTON_OK);
+  lepton_tensor outputs[OUTPUTS] = {{0}};
+  CHECK(run_rows(session, 16, false, outputs) == LEPTON_OK);
+  const void *before = outputs[0].data;
+  CHECK_ERROR(run_rows(session, 64, true, outputs), LEPTON_ERROR_KERNEL, "kernel add (node add) failed with code 7");
+  CHECK(outputs[0].data == before && outputs[0].shape[0] == 16);
+  CHECK(run_rows(session, 16, false, outputs) == LEPTON_OK);
+  check_sum(&outputs[0], 16, 4);
+  CHECK(run_rows(session, 64, false, outputs) == LEPTON_OK);
+  check_sum(&outputs[0], 64, 4);
+  lepton_close(session);
+}
+
+/* Two sets of tensors in turn: each holds addresses that the other's runs have outgrown, which are the session's still. */
+static void two_sets_of_outputs(void) {
+  lepton_session *session;
+  CHECK(lepton_open(LEPTON_API_VERSION, &session) == LEPTON_OK);
+  lepton_tensor outputs[2][OUTPUTS] = {{{0}}};
+  for (int64_t rows = 1; rows <= 256; rows++) {
+    CHECK(run_rows(session, rows, false, outputs[rows % 2]) == LEPTON_OK);
+    check_sum(&outputs[rows % 2][0], rows, 4);
+    CHECK(run_rows(session, 1, false, outputs[(rows + 1) % 2]) == LEPTON_OK);
+    check_sum(&outputs[(rows + 1) % 2][0], 1, 4);
+  }
+  lepton_memory_info use;
+  CHECK(lepton_memory(session, &use) == LEPTON_OK);
+  /* At most twice what is needed, and as much again in outgrown blocks; an output takes at least one cache line. */
+  CHECK(use.buffer_bytes <= 4 * (256 * 4 * sizeof(float) + 512 * sizeof(int64_t) + LEPTON_ALIGNMENT));
+  lepton_close(session);
 }
 
 /* Pointers into the session's own buffers, given for another output or not at their start. */
@@ -210,6 +254,8 @@ int main(void) {
   }
   CHECK(lepton_memory(session, &use) == LEPTON_OK && use.arena_bytes >= 40 * sizeof(float) && use.buffer_bytes > 0);
   lepton_close(session);
+  failure_after_growth();
+  two_sets_of_outputs();
   puts("done");
   return 0;
 }
