@@ -6,8 +6,8 @@
           prefetch weight[group + 1, chunk, taps]: the t-th part of its lines
           for channel, pixels, vectors: sums += input * weight[group, ...]
 
-Without it the first tile of each group waits for the memory, and all others leave it idle. In a large model no layer finds
-its weights in a cache, and pays for that in full.
+Without it the first tile of each group waits for the memory, and all others leave it idle. In a large model no layer
+finds its weights in a cache, and pays for that in full.
 """
 
 from __future__ import annotations
