@@ -253,9 +253,12 @@ class Conversion:
         # TVM's mutators crash on a cast that seems to define a symbol, so that one is written as a product.
         wanted = [tirx.Mul(new, tirx.IntImm("int64", 1)) if tvm.ir.is_prim_var(new) and new is not old else new
                   for old, new in zip(have, wanted, strict=True)]  # fmt: skip
-        cast = relax.TensorType(wanted, dtype_of(tensor))
-        var = relax.Var(f"{self.name}/{next(self._numbers)}", cast)
-        self.builder.emit_normalized(relax.MatchCast(var, tensor, cast))
+        return self.cast(tensor, relax.TensorType(wanted, dtype_of(tensor)))
+
+    def cast(self, value: relax.Expr, ty: relax.Type) -> relax.Expr:
+        """A bound value under another type, which a run checks; it stays in the program where nothing reads it."""
+        var = relax.Var(f"{self.name}/{next(self._numbers)}", ty)
+        self.builder.emit_normalized(relax.MatchCast(var, value, ty))
         return var
 
     def flatten(self, expr: relax.Expr) -> relax.Expr:
