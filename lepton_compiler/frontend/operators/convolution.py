@@ -10,6 +10,7 @@ from lepton_compiler.frontend.conversion import Conversion, ConversionError, sha
 from lepton_compiler.frontend.operators.activation_functions import apply_activation
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.windows import Window, read_window
+from lepton_compiler.frontend.run_time_checks import require_equal
 
 
 @converter("Conv")
@@ -25,7 +26,7 @@ def fused_conv(conversion: Conversion) -> relax.Expr:
     result = convolve(conversion, conversion.tensor(0), conversion.tensor(1))
     result = add_channel_bias(conversion, result, 2)
     if conversion.has(3):
-        result = relax.op.add(result, conversion.tensor(3))
+        result = relax.op.add(*conversion.broadcastable(conversion.emit(result), conversion.tensor(3)))
     name = conversion.attribute("activation", "")
     if not name:
         return result
@@ -46,6 +47,7 @@ def convolve(conversion: Conversion, data: relax.Expr, weight: relax.Expr) -> re
         raise ConversionError(f"convolution over {len(spatial)} spatial dimensions; 1 to 3 can be compiled")
     window = read_window(conversion, kernel, spatial)
     group = conversion.attribute("group", 1)
+    require_equal(conversion, "the channels of the input", [shape_of(data)[1]], [shape_of(weight)[1] * group])
     if not window.static_pads:
         data = _padded(conversion, data, window)
         window = Window(window.kernel, window.strides, window.dilations, (0,) * (2 * len(kernel)))
@@ -122,4 +124,5 @@ def add_channel_bias(conversion: Conversion, result: relax.Expr, index: int) -> 
     bias = conversion.inputs[index]
     if isinstance(bias, np.ndarray):
         return relax.op.add(result, tensor_constant(bias.reshape(shape)))
+    require_equal(conversion, "the length of the bias", shape_of(conversion.tensor(index)), [shape_of(result)[1]])
     return relax.op.add(result, relax.op.reshape(conversion.tensor(index), shape))
