@@ -18,8 +18,12 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from lepton_compiler.core.abi import VALUE_ERROR
+from lepton_compiler.core.lone_operators import OP_PATTERN_ATTRIBUTE, OpPattern
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, shape_of
 from lepton_compiler.frontend.shape_values import analyzer_for, same_size
+
+# TVM takes a kernel without loops for an elementwise one.
+_NEVER_FUSED = {OP_PATTERN_ATTRIBUTE: int(OpPattern.OPAQUE)}
 
 
 def require_equal(conversion: Conversion, what: str, sizes: Sequence[Size], expected: Sequence[Size]) -> None:
@@ -246,7 +250,7 @@ def _emit_check(
         return te.extern([(1,)], tensors, body, dtype="int64", out_buffers=[result], name=name)
 
     wide = [[_wide(size) for size in each] if isinstance(each, list) else each for each in arguments]
-    result = conversion.emit_te(compute, *wide, name=name)
+    result = conversion.emit(conversion.call_te(compute, *wide, name=name, kernel_attributes=_NEVER_FUSED))
     # Written as a product: TVM drops casts that change nothing.
     one = tirx.Mul(tirx.IntImm("int64", 1), tirx.IntImm("int64", 1))
     conversion.cast(result, relax.TensorType([one], "int64"))

@@ -97,6 +97,7 @@ def gather_nd(conversion: Conversion) -> relax.Expr:
 def one_hot(conversion: Conversion) -> relax.Expr:
     """``values[1]`` where an index equals the position along the new axis, else ``values[0]``."""
     indices, values = conversion.tensor(0), conversion.tensor(2)
+    require_equal(conversion, "the number of values", shape_of(values), [2])
     depth = conversion.sizes(1)[0]
     axis = conversion.attribute("axis", -1) % (rank_of(indices) + 1)
 

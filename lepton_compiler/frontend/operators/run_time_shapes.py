@@ -226,6 +226,7 @@ def declared_one_hot(conversion: Conversion) -> relax.Expr:
     shape = conversion.declared_shape()
     axis = conversion.attribute("axis", -1) % len(shape)
     require_declared(conversion, 1, [shape[axis]])
+    require_equal(conversion, "the number of values", shape_of(conversion.tensor(2)), [2])
 
     def compute(places: te.Tensor, values: te.Tensor) -> te.Tensor:
         def element(*i: tirx.Var) -> tirx.Expr:

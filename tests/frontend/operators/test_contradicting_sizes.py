@@ -73,6 +73,7 @@ CASES = [
     Sizes("DepthToSpace", [(1, "n", 2, 2)], {"n": 8}, {"n": 6}, {"blocksize": 2}),
     Sizes("SpaceToDepth", [(1, 1, "n", 2)], {"n": 4}, {"n": 3}, {"blocksize": 2}),
     Sizes("Split", [("n", 2), const(2, 3)], {"n": 5}, {"n": 9}, outputs=2),
+    Sizes("OneHot", [((3,), I64), const(4), ("n",)], {"n": 2}, {"n": 1}),
     Sizes("ReverseSequence", [(2, "n"), (("k",), I64)], FITTING, {"n": 3, "k": 2}),
     Sizes("TopK", [("n",), const(3)], {"n": 4}, {"n": 2}, outputs=2),
     Sizes("Add", [("n", 2), ("k", 2)], FITTING, {"n": 3, "k": 2}),
@@ -177,3 +178,20 @@ def test_sizes_that_nothing_relates_are_refused(case: Sizes, tmp_path: Path) -> 
 def test_fixed_sizes_that_contradict_each_other_are_refused(case: Sizes, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedOperatorError):
         import_file(graph(case, tmp_path), **{name: values.shape for name, _, values in _inputs(case, case.wrong)})
+
+
+def test_a_shape_taken_from_another_input(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Shape", ["z"], ["shape"], "s"), helper.make_node("Reshape", ["x", "shape"], ["y"], "r")]
+    inputs = {"x": (TensorProto.FLOAT, ("n", 6)), "z": (TensorProto.FLOAT, ("m", 4))}
+    compile_model(save(tmp_path / "m.onnx", nodes, inputs, ["y"]), tmp_path / "m.so", CompileOptions())
+    x = np.arange(12, dtype=np.float32).reshape(2, 6)
+    with lepton_compiler.load(tmp_path / "m.so") as model:
+        np.testing.assert_array_equal(model(x=x, z=np.zeros((3, 4), np.float32))["y"], x.reshape(3, 4))
+        with pytest.raises(InputError, match=r"size n \* 6 at node r/\d is 12 where the model needs m \* 4 = 8000"):
+            model(x=x, z=np.zeros((2000, 4), np.float32))
+
+
+def test_maxima_of_regions_are_refused(tmp_path: Path) -> None:
+    case = Sizes("RoiAlign", [(2, 1, 6, 6), ("n", 4), (("n",), I64)], {"n": 3}, {}, {"mode": "max"})
+    with pytest.raises(UnsupportedOperatorError, match=r'RoiAlign x1 \(node n\): mode "max" can\'t be compiled'):
+        import_file(graph(case, tmp_path))
