@@ -13,10 +13,11 @@ from functools import cached_property
 import tvm
 
 from lepton_compiler.build.constants_pool import ConstantsPool
-from lepton_compiler.build.dim_expressions import C_HELPERS, Size, to_c
+from lepton_compiler.build.dim_expressions import C_HELPERS, Size, to_c, to_text
 from lepton_compiler.build.execution_plan import (
     ArenaPlace,
     ConstantPlace,
+    DimCheck,
     ExecutionPlan,
     InputPlace,
     KernelCall,
@@ -177,7 +178,7 @@ static void output_shapes(const int64_t *symbols, int64_t *dims) {{
             for copy in self.plan.copies
         )
         checks = "".join(
-            f"  if (lepton_check_dim(session, {_c_string(check.node)}, {check.axis}, "
+            f"  if (lepton_check_size(session, {_c_string(check.node)}, {_compared(check)}, "
             f"{to_c(check.size, self.symbol_names)}, {to_c(check.expected, self.symbol_names)}) != 0) return -1;\n"
             for check in self.plan.checks
         )
@@ -287,6 +288,14 @@ const lepton_model lepton_generated_model = {{
             )
         body = "".join(rows) or "  {NULL, 0, 0, NULL, NULL}"
         yield f"static const lepton_tensor_description {kind}_table[] = {{\n{body}}};"
+
+
+def _compared(check: DimCheck) -> str:
+    """What is compared, and with what, as two C strings; the second is empty where its number says everything."""
+    if check.axis is not None:
+        return f'"dimension {check.axis}", ""'
+    needed = "" if isinstance(check.expected, int) else f"{to_text(check.expected)} = "
+    return f"{_c_string(f'size {to_text(check.size)}')}, {_c_string(needed)}"
 
 
 def _is_static(shape: Sequence[Size]) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import tvm
-import tvm_ffi
 from tvm import relax, tirx
 
 from lepton_compiler.build.dim_expressions import Size, plain_shape
@@ -95,10 +94,13 @@ class OutputCopy:
 
 @dataclass(frozen=True)
 class DimCheck:
-    """Two sizes that the model takes for equal and that only a run can compare: dimension ``axis`` at ``node``."""
+    """Two sizes at ``node`` that the model takes for equal and that only a run can compare.
+
+    ``axis`` is the dimension of a tensor; None where the sizes are no dimension, but computed from some.
+    """
 
     node: str
-    axis: int
+    axis: int | None
     size: Size
     expected: Size
 
@@ -175,7 +177,7 @@ class _PlanBuilder:
         value, node = binding.value, binding.var.name
         operator = operator_name(value)
         if isinstance(binding, relax.MatchCast):
-            return self._cast(self._evaluate(value, node), plain_shape(binding.ty.shape.values), node)
+            return self._cast(self._evaluate(value, node), binding.ty, node)
         if operator == "relax.call_tir":
             return self._call(value, node)
         if operator == "relax.reshape":
@@ -183,14 +185,22 @@ class _PlanBuilder:
             return replace(operand, shape=_dtype_and_shape(binding.var.ty, node)[1])
         return self._evaluate(value, node)
 
-    def _cast(self, tensor: object, shape: tuple[Size, ...], node: str) -> Tensor:
-        """The same memory under a shape that is equal at run time, or the run is refused."""
-        if not isinstance(tensor, Tensor):
-            raise InternalError(f"node {node}: a shape is asserted of something that is no tensor: {tensor}")
-        for axis, (size, expected) in enumerate(zip(tensor.shape, shape, strict=True)):
-            if not tvm_ffi.structural_equal(size, expected):
-                self.checks.append(DimCheck(node, axis, size, expected))
-        return replace(tensor, shape=shape)
+    def _cast(self, value: object, ty: relax.Type, node: str) -> object:
+        """The same sizes, or memory under a shape, that are equal at run time, or the run is refused."""
+        if isinstance(ty, relax.ShapeType) and isinstance(value, tuple):
+            expected = plain_shape(ty.values)
+            self._compare(value, expected, node, is_shape=False)
+            return expected
+        if not isinstance(value, Tensor):
+            raise InternalError(f"node {node}: a shape is asserted of something that is no tensor: {value}")
+        shape = _dtype_and_shape(ty, node)[1]
+        self._compare(value.shape, shape, node, is_shape=True)
+        return replace(value, shape=shape)
+
+    def _compare(self, sizes: tuple[Size, ...], expected: tuple[Size, ...], node: str, is_shape: bool) -> None:
+        for axis, (size, wanted) in enumerate(zip(sizes, expected, strict=True)):
+            if not tvm.sym.Analyzer().can_prove_equal(size, wanted):
+                self.checks.append(DimCheck(node, axis if is_shape else None, size, wanted))
 
     def _evaluate(self, value: relax.Expr, node: str) -> object:
         if isinstance(value, relax.Var):

@@ -13,7 +13,7 @@ import tvm_ffi
 from tvm import tirx
 
 from lepton_compiler.build.lift_workspaces import Workspace, lift_workspaces
-from lepton_compiler.core.abi import ALIGNMENT
+from lepton_compiler.core.abi import ALIGNMENT, VALUE_ERROR
 from lepton_compiler.core.errors import InternalError
 from lepton_compiler.targets.spec import TargetSpec
 
@@ -56,8 +56,7 @@ def compile_kernels(kernels: Kernels, target: TargetSpec, object_file: Path) -> 
     try:
         with tvm.transform.PassContext(opt_level=3):
             lowered = _lower(module, tvm_target)
-            # The executor passes what the planner computed; checking it again in every call costs time and code.
-            code = tvm.get_global_func("target.build.llvm")(tirx.transform.SkipAssert()(lowered), tvm_target)
+            code = tvm.get_global_func("target.build.llvm")(_without_argument_checks(lowered), tvm_target)
     except Exception as error:
         raise InternalError(f"code generation for {target.name} failed: {error}") from error
     _write_object(code, object_file)
@@ -76,6 +75,27 @@ def _lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     pipeline, finalize_host, _ = tirx.get_default_tir_pipeline(target)
     module = tirx.transform.BindTarget(target.with_host(target))(module)
     return finalize_host()(pipeline(module))
+
+
+def _without_argument_checks(lowered: tvm.IRModule) -> tvm.IRModule:
+    """Drops the assertions that TVM adds, but not those that check what the caller passed.
+
+    The executor passes what the planner computed; checking it again in every call costs time and code.
+    """
+    module = tirx.transform.SkipAssert()(lowered)
+    for var, function in lowered.functions.items():
+        kinds: set[str] = set()
+        tvm_ffi.structural_walk(
+            function.body, (tirx.AssertStmt, lambda check, found=kinds: found.add(check.error_kind.value))
+        )
+        if VALUE_ERROR in kinds:
+            body = tvm_ffi.structural_map(function.body, (tirx.AssertStmt, _keep_value_check))
+            module.update_func(module.get_global_var(var.name_hint), function.with_body(body))
+    return module
+
+
+def _keep_value_check(check: tirx.AssertStmt) -> tirx.Stmt:
+    return check if check.error_kind.value == VALUE_ERROR else tirx.Evaluate(tirx.const(0, "int32"))
 
 
 def _workspace_bytes(function: tirx.PrimFunc) -> int:

@@ -34,6 +34,9 @@ DTYPES = {
 }
 """``lepton_dtype`` by name."""
 
+VALUE_ERROR = "InputError"
+"""Kind of the errors that kernels raise for values that the caller passed; ``LEPTON_VALUE_ERROR``."""
+
 WEIGHTS_MAGIC = b"Lepton weights 1"
 """Begins what follows the weights in a file of their own; ``LEPTON_WEIGHTS_MAGIC``."""
 

@@ -2,6 +2,7 @@
 
 Data may hold any number. What lies outside of an axis is defined, so that no run reads or writes foreign memory:
 what is gathered is taken from the nearest element, what is scattered is left out, lengths are cut to what there is.
+Indices that are out of range make the run fail besides (``run_time_checks.py``); these kernels don't rely on that.
 """
 
 from __future__ import annotations

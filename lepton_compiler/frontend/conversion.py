@@ -204,10 +204,17 @@ class Conversion:
         """Binds a kernel written as tensor expressions; ``name`` is the kernel's name."""
         return self.emit(self.call_te(compute, *arguments, name=name))
 
-    def call_te(self, compute: Callable[..., Any], *arguments: Any, name: str | None = None) -> relax.Expr:
-        """A call of a kernel written as tensor expressions, not bound yet."""
+    def call_te(
+        self,
+        compute: Callable[..., Any],
+        *arguments: Any,
+        name: str | None = None,
+        kernel_attributes: Mapping[str, Any] | None = None,
+    ) -> relax.Expr:
+        """A call of a kernel written as tensor expressions, not bound yet; ``name`` is the kernel's name."""
         arguments = tuple(self.flatten_argument(a) if isinstance(a, relax.Expr) else a for a in arguments)
-        return self.builder.call_te(compute, *arguments, primfunc_name_hint=name or self.op.lower())
+        attributes = {} if kernel_attributes is None else {"primfunc_attrs": dict(kernel_attributes)}
+        return self.builder.call_te(compute, *arguments, primfunc_name_hint=name or self.op.lower(), **attributes)
 
     def filled(self, shape: Sequence[Size], value: float, dtype: str) -> relax.Expr:
         """A call that fills a tensor with one value; ``relax.op.full`` with an element type can't be lowered."""
@@ -253,9 +260,12 @@ class Conversion:
         # TVM's mutators crash on a cast that seems to define a symbol, so that one is written as a product.
         wanted = [tirx.Mul(new, tirx.IntImm("int64", 1)) if tvm.ir.is_prim_var(new) and new is not old else new
                   for old, new in zip(have, wanted, strict=True)]  # fmt: skip
-        cast = relax.TensorType(wanted, dtype_of(tensor))
-        var = relax.Var(f"{self.name}/{next(self._numbers)}", cast)
-        self.builder.emit_normalized(relax.MatchCast(var, tensor, cast))
+        return self.cast(tensor, relax.TensorType(wanted, dtype_of(tensor)))
+
+    def cast(self, value: relax.Expr, ty: relax.Type) -> relax.Expr:
+        """A bound value under another type, which a run checks; it stays in the program where nothing reads it."""
+        var = relax.Var(f"{self.name}/{next(self._numbers)}", ty)
+        self.builder.emit_normalized(relax.MatchCast(var, value, ty))
         return var
 
     def flatten(self, expr: relax.Expr) -> relax.Expr:

@@ -16,7 +16,8 @@ import tvm
 from tvm import relax, te, tirx, topi
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from lepton_compiler.frontend.conversion import Conversion, ConversionError
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, shape_of
+from lepton_compiler.frontend.run_time_checks import require_equal
 from lepton_compiler.frontend.shape_values import ShapeValue
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
@@ -56,6 +57,7 @@ def convert(conversion: Conversion, node: onnx.NodeProto) -> relax.Expr:
     Raises:
         ConversionError: TVM's converter failed; the message is its first line.
     """
+    _require(conversion)
     inputs = onnx_frontend.onnx_input(_argument(conversion, index) for index in range(len(conversion.inputs)))
     attributes = _parse_attributes(node, conversion)
     function = _table()[conversion.op].get_converter(conversion.opset)
@@ -68,6 +70,22 @@ def convert(conversion: Conversion, node: onnx.NodeProto) -> relax.Expr:
         except _FAILURES as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise ConversionError(lines[-1].removeprefix("ValueError: ")) from error
+
+
+def _require(conversion: Conversion) -> None:
+    """What TVM's converters take for granted.
+
+    Raises:
+        ConversionError: It does not hold, or TVM's converter would give wrong results.
+    """
+    if conversion.op == "RoiAlign":
+        if conversion.attribute("mode", "avg") != "avg":
+            raise ConversionError('mode "max" can\'t be compiled')
+        regions = shape_of(conversion.tensor(1))[:1]
+        require_equal(conversion, "the number of batch numbers", shape_of(conversion.tensor(2)), regions)
+    if conversion.op == "GridSample":
+        batch = shape_of(conversion.tensor(0))[:1]
+        require_equal(conversion, "the batch size of the grid", shape_of(conversion.tensor(1))[:1], batch)
 
 
 class NamingBuilder:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from tvm import relax
+from tvm import relax, tirx
 
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, rank_of, shape_of
+from lepton_compiler.frontend.run_time_checks import require_values
 
 MAX_NODES = 8192
 """Most nodes that the iterations of one loop may become together."""
@@ -33,6 +34,9 @@ def convert_scan(conversion: Conversion, body: onnx.GraphProto, run_body: RunBod
     in_axes = conversion.attribute("scan_input_axes", [0] * scanned)
     in_backward = conversion.attribute("scan_input_directions", [0] * scanned)
     count = _length(conversion, sources[0], in_axes[0])
+    for source, axis in zip(sources[1:], in_axes[1:], strict=True):
+        if _length(conversion, source, axis) != count:
+            raise ConversionError("its inputs have different lengths along the axes that it scans")
     _check_size(count, body)
     collected: list[list[Any]] = [[] for _ in body.output[len(states) :]]
     for step in range(count):
@@ -66,6 +70,7 @@ def convert_loop(conversion: Conversion, body: onnx.GraphProto, run_body: RunBod
     step = 0
     declared = not isinstance(conversion.inputs[0], np.ndarray)
     while (count is None or step < count) and _holds(condition, count is not None and declared):
+        _require_iterations(conversion, condition, None)
         given = [np.array(step, np.int64), condition, *states]
         results = run_body(_named(body, given), f"{conversion.name}/step{step}/")
         if results is None:
@@ -75,6 +80,8 @@ def convert_loop(conversion: Conversion, body: onnx.GraphProto, run_body: RunBod
             values.append(item)
         step += 1
         _check_size(step, body)
+    if declared and count is not None and conversion.has(0):
+        _require_iterations(conversion, condition, step)
     return [*states, *(_stack(conversion, values, 0) for values in collected)]
 
 
@@ -98,6 +105,22 @@ def _holds(condition: Any, ignored: bool) -> bool:
     if ignored:
         return True
     raise ConversionError(f"its condition is computed from data, and {_RUN_TIME}")
+
+
+def _require_iterations(conversion: Conversion, condition: Any, last: int | None) -> None:
+    """A condition that is known only when the model runs must hold, or after the last iteration end the loop."""
+    message = "the loop has another number of iterations than the model declares"
+    if last is None:
+        if isinstance(condition, relax.Expr):
+            require_values(conversion, message, lambda goes_on: goes_on[0], condition)
+        return
+    if isinstance(condition, relax.Expr):
+        require_values(
+            conversion, message, lambda most, goes_on: tirx.any(most[0] == last, tirx.Not(goes_on[0])),
+            conversion.tensor(0), condition,
+        )  # fmt: skip
+    elif condition.reshape(-1)[0]:
+        require_values(conversion, message, lambda most: most[0] == last, conversion.tensor(0))
 
 
 def _check_size(iterations: int, body: onnx.GraphProto) -> None:

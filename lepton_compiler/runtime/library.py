@@ -69,6 +69,7 @@ _STATUS_ERRORS: dict[str, type[LeptonError]] = {
     "LEPTON_ERROR_DTYPE": InputError,
     "LEPTON_ERROR_SHAPE": InputError,
     "LEPTON_ERROR_SIZE": InputError,
+    "LEPTON_ERROR_VALUE": InputError,
     "LEPTON_ERROR_CPU": ArtifactError,
     "LEPTON_ERROR_WEIGHTS": ArtifactError,
 }

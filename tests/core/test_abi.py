@@ -33,3 +33,7 @@ def test_trailer_of_a_weights_file_is_that_of_the_private_header() -> None:
     assert len(trailer) == int(header["WEIGHTS_TRAILER_BYTES"]) == abi.WEIGHTS_TRAILER_BYTES
     assert trailer[: len(abi.WEIGHTS_MAGIC)] == abi.WEIGHTS_MAGIC
     assert trailer[-int(header["SHA256_BYTES"]) :] == bytes.fromhex("ab" * 32)
+
+
+def test_kind_of_value_errors_is_that_of_the_private_header() -> None:
+    assert defined("model.h")["VALUE_ERROR"] == abi.VALUE_ERROR

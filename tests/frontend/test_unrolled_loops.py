@@ -91,3 +91,48 @@ def test_endless_loop_is_refused(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(UnsupportedOperatorError, match="would have to stay a loop"):
         import_file(path)
+
+
+def declared_loop(folder: Path, condition: str) -> Path:
+    """As many doublings as the input ``most`` says, or until the sum is 9 where ``condition`` looks at the data."""
+    nodes = [
+        helper.make_node("ReduceSum", ["state"], ["whole"], keepdims=0),
+        helper.make_node("Less", ["whole", "limit"], ["again"])
+        if condition == "data"
+        else helper.make_node("Identity", ["go"], ["again"]),
+        helper.make_node("Add", ["state", "state"], ["doubled"]),
+        helper.make_node("Identity", ["doubled"], ["item"]),
+    ]
+    outputs = [info("again", TensorProto.BOOL, []), info("doubled", FLOAT, [2]), info("item", FLOAT, [2])]
+    inputs = [info("step", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("state", FLOAT, [2])]
+    body = helper.make_graph(nodes, "body", inputs, outputs)
+    node = helper.make_node("Loop", ["most", "", "x"], ["y", "items"], "loop", body=body)
+    graph = helper.make_graph(
+        [node], "graph", [info("most", TensorProto.INT64, []), info("x", FLOAT, [2])],
+        [info("y", FLOAT, [2]), info("items", FLOAT, [3, 2])],
+        [onnx.numpy_helper.from_array(np.array(9, np.float32), "limit")],
+    )  # fmt: skip
+    path = folder / "loop.onnx"
+    opsets = [helper.make_opsetid("", OPSET)]
+    path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("condition", "fitting", "wrong"),
+    [
+        ("none", [(3, [1, 3])], [(2, [1, 3]), (4, [1, 3]), (-1, [1, 3])]),
+        # The sum before a doubling decides whether there is another one.
+        ("data", [(3, [1, 3]), (3, [1, 1]), (9, [1, 2])], [(2, [1, 1]), (9, [1, 1]), (9, [9, 9]), (3, [9, 9])]),
+    ],
+)
+def test_loop_of_declared_length(condition: str, fitting: list, wrong: list, tmp_path: Path) -> None:
+    program = import_file(declared_loop(tmp_path, condition))
+    for most, start in fitting:
+        feeds = {"most": np.array(most, np.int64), "x": np.array(start, np.float32)}
+        y, items = run_program(program, feeds)
+        np.testing.assert_array_equal(items, [feeds["x"] * 2**step for step in (1, 2, 3)])
+        np.testing.assert_array_equal(y, items[-1])
+    for most, start in wrong:
+        with pytest.raises(RuntimeError, match="another number of iterations than the model declares"):
+            run_program(program, {"most": np.array(most, np.int64), "x": np.array(start, np.float32)})

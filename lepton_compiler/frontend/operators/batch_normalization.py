@@ -10,12 +10,15 @@ from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, s
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.staged_sums import staged_mean
+from lepton_compiler.frontend.run_time_checks import require_per_channel
 
 
 @converter("BatchNormalization")
 def batch_normalization(conversion: Conversion) -> relax.Expr | Sequence[relax.Expr | None]:
     """``scale * (x - mean) / sqrt(variance + epsilon) + bias``, one value of each a channel."""
     epsilon = conversion.attribute("epsilon", 1e-5)
+    if rank_of(conversion.tensor(0)) > 1:
+        require_per_channel(conversion, range(1, 5))
     if conversion.attribute("training_mode", 0):
         return _training(conversion, epsilon)
     x = conversion.tensor(0)

@@ -15,12 +15,15 @@ from tvm import relax, te, tirx
 
 from lepton_compiler.frontend.conversion import Conversion, Size, dtype_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.run_time_checks import require_equal, require_per_channel
+from lepton_compiler.frontend.shape_values import same_size
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("InstanceNormalization")
 def instance_normalization(conversion: Conversion) -> relax.Expr:
     """Each channel of each example normalized by its own mean and variance."""
+    require_per_channel(conversion, (1, 2))
     channels = shape_of(conversion.tensor(0))[1]
     return _normalized(conversion, conversion.tensor(1), conversion.tensor(2), channels)
 
@@ -35,7 +38,10 @@ def group_normalization(conversion: Conversion) -> relax.Expr:
 
 def _by_channel(conversion: Conversion, values: relax.Expr, channels: Size) -> relax.Expr:
     groups = shape_of(values)[0]
-    if groups == channels:
+    if same_size(groups, channels):
+        return values
+    if not isinstance(groups, int) or not isinstance(channels, int):
+        require_equal(conversion, "the length of scale and bias", [groups], [channels])
         return values
     column = relax.op.reshape(values, [groups, 1])
     return conversion.emit(relax.op.reshape(relax.op.broadcast_to(column, [groups, channels // groups]), [channels]))

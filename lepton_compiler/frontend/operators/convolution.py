@@ -11,6 +11,7 @@ from lepton_compiler.frontend.operators.activation_functions import apply_activa
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.wide_sums import in_float32
 from lepton_compiler.frontend.operators.windows import Window, read_window
+from lepton_compiler.frontend.run_time_checks import require_equal
 
 
 @converter("Conv")
@@ -28,7 +29,7 @@ def fused_conv(conversion: Conversion) -> relax.Expr:
     result = convolve(conversion, conversion.tensor(0), conversion.tensor(1))
     result = add_channel_bias(conversion, result, 2)
     if conversion.has(3):
-        result = relax.op.add(result, conversion.tensor(3))
+        result = relax.op.add(*conversion.broadcastable(conversion.emit(result), conversion.tensor(3)))
     name = conversion.attribute("activation", "")
     if not name:
         return result
@@ -49,6 +50,7 @@ def convolve(conversion: Conversion, data: relax.Expr, weight: relax.Expr) -> re
         raise ConversionError(f"convolution over {len(spatial)} spatial dimensions; 1 to 3 can be compiled")
     window = read_window(conversion, kernel, spatial)
     group = conversion.attribute("group", 1)
+    require_equal(conversion, "the channels of the input", [shape_of(data)[1]], [shape_of(weight)[1] * group])
     if not window.static_pads:
         data = _padded(conversion, data, window)
         window = Window(window.kernel, window.strides, window.dilations, (0,) * (2 * len(kernel)))
@@ -125,4 +127,5 @@ def add_channel_bias(conversion: Conversion, result: relax.Expr, index: int) -> 
     bias = conversion.inputs[index]
     if isinstance(bias, np.ndarray):
         return relax.op.add(result, tensor_constant(bias.reshape(shape)))
+    require_equal(conversion, "the length of the bias", shape_of(conversion.tensor(index)), [shape_of(result)[1]])
     return relax.op.add(result, relax.op.reshape(conversion.tensor(index), shape))

@@ -16,6 +16,7 @@ from lepton_compiler.frontend.conversion import (
     tensor_constant,
 )
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.run_time_checks import require_equal, require_indices, require_within
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
@@ -31,6 +32,8 @@ def gather(conversion: Conversion) -> relax.Expr:
         if wrong.size:
             raise ConversionError(f"index {wrong[0]} lies outside of axis {axis}, which has {size} elements")
         return relax.op.take(x, tensor_constant(np.where(value < 0, value + size, value).astype(value.dtype)), axis)
+
+    require_indices(conversion, 1, [size])
 
     def compute(data: te.Tensor, indices: te.Tensor) -> te.Tensor:
         count = len(indices.shape)
@@ -50,6 +53,8 @@ def gather_elements(conversion: Conversion) -> relax.Expr:
     """``y[i, j] = x[index[i, j], j]`` along an axis."""
     x = conversion.tensor(0)
     axis = conversion.attribute("axis", 0) % rank_of(x)
+    require_within(conversion, shape_of(conversion.tensor(1)), shape_of(x), axis)
+    require_indices(conversion, 1, [shape_of(x)[axis]])
 
     def compute(data: te.Tensor, indices: te.Tensor) -> te.Tensor:
         def element(*i: tirx.Var) -> tirx.Expr:
@@ -68,6 +73,11 @@ def gather_nd(conversion: Conversion) -> relax.Expr:
     depth = shape_of(indices)[-1]
     if not isinstance(depth, int):
         raise ConversionError("the length of an index vector must be fixed")
+    sizes, counts = shape_of(x), shape_of(indices)
+    if batch + depth > len(sizes) or batch >= len(counts):
+        raise ConversionError(f"{batch} batch axes and index vectors of {depth} elements address {len(sizes)} axes")
+    require_equal(conversion, "the batch axes of the indices", counts[:batch], sizes[:batch])
+    require_indices(conversion, 1, sizes[batch : batch + depth])
 
     def compute(data: te.Tensor, index: te.Tensor) -> te.Tensor:
         outer = index.shape[:-1]
@@ -87,6 +97,7 @@ def gather_nd(conversion: Conversion) -> relax.Expr:
 def one_hot(conversion: Conversion) -> relax.Expr:
     """``values[1]`` where an index equals the position along the new axis, else ``values[0]``."""
     indices, values = conversion.tensor(0), conversion.tensor(2)
+    require_equal(conversion, "the number of values", shape_of(values), [2])
     depth = conversion.sizes(1)[0]
     axis = conversion.attribute("axis", -1) % (rank_of(indices) + 1)
 
@@ -109,6 +120,7 @@ def reverse_sequence(conversion: Conversion) -> relax.Expr:
     """The first elements of each sequence in reverse order; how many is given for each."""
     x, lengths = conversion.tensor(0), conversion.tensor(1)
     time, batch = conversion.attribute("time_axis", 0), conversion.attribute("batch_axis", 1)
+    require_equal(conversion, "the number of lengths", shape_of(lengths), [shape_of(x)[batch]])
 
     def compute(data: te.Tensor, length: te.Tensor) -> te.Tensor:
         def element(*i: tirx.Var) -> tirx.Expr:

@@ -13,13 +13,23 @@ from lepton_compiler.frontend.bounded_indices import clamped
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.convolution import add_channel_bias
 from lepton_compiler.frontend.operators.registry import converter, run_time_converter
+from lepton_compiler.frontend.run_time_checks import (
+    all_of,
+    contradicts,
+    require_at_most,
+    require_declared,
+    require_equal,
+    require_values,
+)
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @run_time_converter("Col2Im", inputs=(1,))
 def declared_col2im(conversion: Conversion) -> relax.Expr:
     """Col2Im into an image of the declared shape."""
-    return _col2im(conversion, list(conversion.declared_shape()[2:]))
+    image = list(conversion.declared_shape()[2:])
+    require_declared(conversion, 1, image)
+    return _col2im(conversion, image)
 
 
 @converter("Col2Im")
@@ -30,7 +40,7 @@ def col2im(conversion: Conversion) -> relax.Expr:
 
 def _col2im(conversion: Conversion, image: list[int]) -> relax.Expr:
     columns = conversion.tensor(0)
-    batch, rows, _ = shape_of(columns)
+    batch, rows, positions = shape_of(columns)
     axes = len(image)
     block = _block_shape(conversion, image)
     dilations = conversion.attribute("dilations", [1] * axes)
@@ -40,6 +50,8 @@ def _col2im(conversion: Conversion, image: list[int]) -> relax.Expr:
         (image[i] + pads[i] + pads[axes + i] - dilations[i] * (block[i] - 1) - 1) // strides[i] + 1 for i in range(axes)
     ]
     channels = rows // math.prod(block)
+    require_equal(conversion, "the number of blocks", [positions], [math.prod(counts)])
+    require_equal(conversion, "the number of rows", [rows], [channels * math.prod(block)])
 
     def compute(data: te.Tensor) -> te.Tensor:
         taps = [te.reduce_axis((0, size), f"tap{i}") for i, size in enumerate(block)]
@@ -84,6 +96,7 @@ def _block_shape(conversion: Conversion, image: Sequence[int]) -> list[int]:
         raise ConversionError(
             f"its block shape is known only when the model runs, and {len(fitting)} shapes may be meant"
         )
+    require_declared(conversion, 2, fitting[0])
     return fitting[0]
 
 
@@ -97,13 +110,24 @@ def _factorizations(product: int, factors: int) -> list[list[int]]:
 @run_time_converter("AffineGrid", inputs=(1,))
 def declared_affine_grid(conversion: Conversion) -> relax.Expr:
     """AffineGrid of the declared shape."""
-    return _affine_grid(conversion, list(conversion.declared_shape()[1:-1]))
+    batch, *sizes, _ = conversion.declared_shape()
+    size = conversion.tensor(1)
+    require_equal(conversion, "the length of input 1", shape_of(size), [len(sizes) + 2])
+    require_equal(conversion, "the number of transformations", shape_of(conversion.tensor(0))[:1], [batch])
+
+    def holds(values: Any) -> Any:
+        return all_of(values[place] == wanted for place, wanted in ((0, batch), *enumerate(sizes, 2)))
+
+    require_values(conversion, contradicts(1), holds, size)
+    return _affine_grid(conversion, sizes)
 
 
 @converter("AffineGrid")
 def affine_grid(conversion: Conversion) -> relax.Expr:
     """Sampling positions from affine transformations: ``theta @ (x, y, [z,] 1)`` for every pixel."""
-    return _affine_grid(conversion, [int(size) for size in conversion.constant(1).reshape(-1)[2:]])
+    batch, _, *sizes = (int(size) for size in conversion.constant(1).reshape(-1))
+    require_equal(conversion, "the number of transformations", shape_of(conversion.tensor(0))[:1], [batch])
+    return _affine_grid(conversion, sizes)
 
 
 def _affine_grid(conversion: Conversion, sizes: list[int]) -> relax.Expr:
@@ -142,6 +166,13 @@ def deform_conv(conversion: Conversion) -> relax.Expr:
     pads = conversion.attribute("pads", [0, 0, 0, 0])
     groups, offset_groups = conversion.attribute("group", 1), conversion.attribute("offset_group", 1)
     mask = [conversion.tensor(4)] if conversion.has(4) else []
+    require_equal(conversion, "the channels of the input", [shape_of(x)[1]], [shape_of(weight)[1] * groups])
+    taps = math.prod(shape_of(weight)[2:]) * offset_groups
+    batch, _, *places = shape_of(offset)
+    wanted = [shape_of(x)[0], 2 * taps, *places]
+    require_equal(conversion, "the shape of the offsets", shape_of(offset), wanted)
+    for tensor in mask:
+        require_equal(conversion, "the shape of the mask", shape_of(tensor), [batch, taps, *places])
 
     def compute(data: te.Tensor, kernel: te.Tensor, moves: te.Tensor, *masks: te.Tensor) -> te.Tensor:
         columns = _deformed_taps(data, moves, masks, kernel.shape[2:], strides, dilations, pads, offset_groups)
@@ -209,6 +240,11 @@ def tensor_scatter(conversion: Conversion) -> relax.Expr:
     """A cache with new entries written from a place on that each example gives, around its end if circular."""
     cache, update = conversion.tensor(0), conversion.tensor(1)
     axis = conversion.attribute("axis", -2) % rank_of(cache)
+    have, want = shape_of(update), shape_of(cache)
+    require_at_most(conversion, "the update", have[axis : axis + 1], want[axis : axis + 1])
+    require_equal(conversion, "the shape of the update", have, [*want[:axis], have[axis], *want[axis + 1 :]])
+    if conversion.has(2):
+        require_equal(conversion, "the number of places", shape_of(conversion.tensor(2)), want[:1])
     circular = conversion.attribute("mode", "linear") == "circular"
     starts = conversion.tensor(2) if conversion.has(2) else conversion.as_tensor(np.zeros(1, np.int64))
     first_only = not conversion.has(2)

@@ -9,6 +9,7 @@ from tvm import relax
 
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.convolution import convolve
+from lepton_compiler.frontend.operators.matrix import multiply_matrices
 from lepton_compiler.frontend.operators.registry import converter
 
 
@@ -17,7 +18,7 @@ def matmul_integer(conversion: Conversion) -> relax.Expr:
     """``(a - za) @ (b - zb)`` as int32; zero points of ``a`` belong to rows, those of ``b`` to columns."""
     a = _centred(conversion, 0, _zero_of_rows(conversion, 2))
     b = _centred(conversion, 1, conversion.tensor(3) if conversion.has(3) else None)
-    return relax.op.matmul(a, b, "int32")
+    return multiply_matrices(conversion, a, b, "int32")
 
 
 @converter("QLinearMatMul")
@@ -25,7 +26,7 @@ def qlinear_matmul(conversion: Conversion) -> relax.Expr:
     """The quantized product of quantized matrices."""
     a = _centred(conversion, 0, _zero_of_rows(conversion, 2))
     b = _centred(conversion, 3, conversion.tensor(5))
-    product = conversion.emit(relax.op.matmul(a, b, "int32"))
+    product = conversion.emit(multiply_matrices(conversion, a, b, "int32"))
     row_scale = _of_rows(conversion, conversion.tensor(1))
     scales = [conversion.emit(relax.op.astype(scale, "float32")) for scale in (row_scale, conversion.tensor(4))]
     return _requantized(conversion, product, scales, conversion.tensor(6), conversion.tensor(7))

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 from tvm import relax
 
-from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of, tensor_constant
+from lepton_compiler.frontend.conversion import (
+    Conversion,
+    ConversionError,
+    Size,
+    dtype_of,
+    rank_of,
+    shape_of,
+    tensor_constant,
+)
 from lepton_compiler.frontend.operators.activation_functions import apply_activation, scalar
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.wide_sums import in_float32
@@ -17,8 +25,15 @@ def matmul(conversion: Conversion) -> relax.Expr:
     return multiply_matrices(conversion, conversion.tensor(0), conversion.tensor(1))
 
 
-def multiply_matrices(conversion: Conversion, a: relax.Expr, b: relax.Expr) -> relax.Expr:
-    """``a @ b``; symbolic sizes that must be equal and aren't known to be are checked at run time."""
+def multiply_matrices(conversion: Conversion, a: relax.Expr, b: relax.Expr, out_dtype: str | None = None) -> relax.Expr:
+    """``a @ b``; symbolic sizes that must be equal and aren't known to be are checked at run time.
+
+    Args:
+        conversion: The node.
+        a: The left side, bound.
+        b: The right side, bound.
+        out_dtype: Element type of sums and result, where the sides' own is not meant.
+    """
     left, right = shape_of(a), shape_of(b)
     depth = -2 if len(right) > 1 else -1
     if isinstance(left[-1], int):
@@ -28,7 +43,8 @@ def multiply_matrices(conversion: Conversion, a: relax.Expr, b: relax.Expr) -> r
     for axis in range(-min(len(left), len(right)), -2):
         if left[axis] != 1 and right[axis] != 1:
             right[axis] = left[axis]
-    return product(conversion.with_shape(a, left), conversion.with_shape(b, right))
+    a, b = conversion.with_shape(a, left), conversion.with_shape(b, right)
+    return product(a, b) if out_dtype is None else relax.op.matmul(a, b, out_dtype)
 
 
 def product(a: relax.Expr, b: relax.Expr) -> relax.Expr:
@@ -45,12 +61,13 @@ def gemm(conversion: Conversion) -> relax.Expr:
     a = _matrix(conversion, 0, bool(conversion.attribute("transA", 0)))
     b = _matrix(conversion, 1, bool(conversion.attribute("transB", 0)))
     alpha, beta = conversion.attribute("alpha", 1.0), conversion.attribute("beta", 1.0)
-    result = product(a, b)
+    result = multiply_matrices(conversion, a, b)
     if alpha != 1.0:
         result = relax.op.multiply(result, scalar(alpha, a))
     if not conversion.has(2) or beta == 0.0:
         return result
-    return relax.op.add(result, _scaled(conversion, 2, beta))
+    result, addend = conversion.emit(result), conversion.emit(_scaled(conversion, 2, beta))
+    return relax.op.add(result, _like(conversion, addend, shape_of(result)))
 
 
 @converter("FusedGemm", domain="com.microsoft")
@@ -67,7 +84,7 @@ def fused_matmul(conversion: Conversion) -> relax.Expr:
     """``alpha * a' @ b'``; ``transBatchA`` moves the first axis in front of the last."""
     a = _stack(conversion, 0, "A")
     b = _stack(conversion, 1, "B")
-    result = product(a, b)
+    result = multiply_matrices(conversion, a, b)
     alpha = conversion.attribute("alpha", 1.0)
     return result if alpha == 1.0 else relax.op.multiply(result, scalar(alpha, a))
 
@@ -77,7 +94,36 @@ def fused_matmul(conversion: Conversion) -> relax.Expr:
 def einsum(conversion: Conversion) -> relax.Expr:
     """Sums of products over named axes."""
     equation = conversion.attribute("equation").replace(" ", "")
-    return relax.op.einsum(relax.Tuple(conversion.tensors()), equation)
+    tensors = conversion.tensors()
+    return relax.op.einsum(relax.Tuple(_aligned(conversion, tensors, equation)), equation)
+
+
+def _aligned(conversion: Conversion, tensors: list[relax.Expr], equation: str) -> list[relax.Expr]:
+    """The operands, in which axes of one letter have one size; symbolic sizes are checked at run time."""
+    sizes: dict[str, Size] = {}
+    for term, tensor in zip(equation.split("->")[0].split(","), tensors, strict=True):
+        for letter, size in _letters(term, tensor):
+            known = sizes.get(letter, 1)
+            if isinstance(size, int) and isinstance(known, int) and 1 not in (size, known) and size != known:
+                raise ConversionError(f"axes of the letter {letter} have the sizes {known} and {size}")
+            if letter not in sizes or sizes[letter] == 1 or (isinstance(size, int) and size != 1):
+                sizes[letter] = size
+    aligned = []
+    for term, tensor in zip(equation.split("->")[0].split(","), tensors, strict=True):
+        wanted = shape_of(tensor)
+        for axis, (letter, size) in enumerate(_letters(term, tensor)):
+            wanted[axis] = size if isinstance(size, int) else sizes[letter]
+        aligned.append(conversion.with_shape(tensor, wanted))
+    return aligned
+
+
+def _letters(term: str, tensor: relax.Expr) -> list[tuple[str, Size]]:
+    """The name and size of every axis of an operand; those behind an ellipsis are counted from its end."""
+    shape = shape_of(tensor)
+    head, dots, tail = term.partition("...")
+    hidden = len(shape) - len(head) - len(tail) if dots else 0
+    names = [*head, *(f"...{hidden - i}" for i in range(hidden)), *tail]
+    return list(zip(names, shape, strict=True))
 
 
 def _matrix(conversion: Conversion, index: int, transposed: bool) -> relax.Expr:
@@ -88,6 +134,15 @@ def _matrix(conversion: Conversion, index: int, transposed: bool) -> relax.Expr:
     if isinstance(value, np.ndarray):
         return tensor_constant(value.T)
     return conversion.emit(relax.op.permute_dims(conversion.tensor(index), [1, 0]))
+
+
+def _like(conversion: Conversion, addend: relax.Expr, shape: list[Size]) -> relax.Expr:
+    """A bound tensor that broadcasts to ``shape``; its symbolic sizes are checked at run time."""
+    own = shape_of(addend)
+    sizes = shape[len(shape) - len(own) :]
+    return conversion.with_shape(
+        addend, [size if size == 1 else wanted for size, wanted in zip(own, sizes, strict=True)]
+    )
 
 
 def _scaled(conversion: Conversion, index: int, factor: float) -> relax.Expr:

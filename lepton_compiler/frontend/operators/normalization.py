@@ -11,6 +11,7 @@ from lepton_compiler.frontend.conversion import Conversion, Size, dtype_of, rank
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.staged_sums import staged_mean
+from lepton_compiler.frontend.run_time_checks import require_equal
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
@@ -28,11 +29,15 @@ def layer_normalization(conversion: Conversion) -> list[relax.Expr]:
     statistics = _statistics(conversion, x, axes, epsilon) if conversion.wants(1) or conversion.wants(2) else None
     if shape_of(scale) == shape_of(x)[axis:] and dtype_of(scale) == dtype_of(x):
         bias = conversion.tensor(2) if conversion.has(2) else _filled(conversion, shape_of(scale), 0.0, dtype_of(x))
+        require_equal(conversion, "the shape of the bias", shape_of(bias), shape_of(scale))
         normalized = relax.op.nn.layer_norm(x, scale, bias, axes, epsilon)
     else:
         mean, inverse = statistics or _statistics(conversion, x, axes, epsilon)
-        normalized = relax.op.multiply(relax.op.multiply(relax.op.subtract(x, mean), inverse), scale)
-        normalized = relax.op.add(normalized, conversion.tensor(2)) if conversion.has(2) else normalized
+        normalized = relax.op.multiply(relax.op.subtract(x, mean), inverse)
+        for index, combine in ((1, relax.op.multiply), (2, relax.op.add)):
+            if conversion.has(index):
+                parameter = conversion.tensor(index)
+                normalized = combine(*conversion.broadcastable(conversion.emit(normalized), parameter))
     return [normalized, *statistics] if statistics else [normalized]
 
 
@@ -56,11 +61,14 @@ def _filled(conversion: Conversion, shape: list[Size], value: float, dtype: str)
 def skip_layer_normalization(conversion: Conversion) -> list[relax.Expr | None]:
     """Layer normalization of ``x + skip + bias``; output 3 is that sum."""
     simplified = conversion.op.startswith("SkipSimplified")
-    total = relax.op.add(conversion.tensor(0), conversion.tensor(1))
+    total = relax.op.add(*conversion.broadcastable(conversion.tensor(0), conversion.tensor(1)))
     bias_index = 3 if simplified else 4
     if conversion.has(bias_index):
-        total = relax.op.add(total, conversion.tensor(bias_index))
+        total = relax.op.add(*conversion.broadcastable(conversion.emit(total), conversion.tensor(bias_index)))
     total = conversion.emit(total)
+    for index in (2,) if simplified or not conversion.has(3) else (2, 3):
+        what = f"the length of input {index}"
+        require_equal(conversion, what, shape_of(conversion.tensor(index)), shape_of(total)[-1:])
     gamma, epsilon = conversion.tensor(2), conversion.attribute("epsilon", 1e-5 if simplified else 1e-12)
     if simplified:
         return [relax.op.nn.rms_norm(total, gamma, [-1], epsilon), None, None, total]
@@ -80,7 +88,8 @@ def rms_normalization(conversion: Conversion) -> relax.Expr:
     if axes[0] > 0 and shape_of(scale) == shape_of(x)[axes[0] :] and dtype_of(scale) == dtype_of(x):
         return relax.op.nn.rms_norm(x, scale, axes, epsilon)
     power = staged_mean(conversion, relax.op.multiply(x, x), axes, keepdims=True)
-    return relax.op.multiply(relax.op.multiply(x, relax.op.rsqrt(relax.op.add(power, scalar(epsilon, x)))), scale)
+    normalized = relax.op.multiply(x, relax.op.rsqrt(relax.op.add(power, scalar(epsilon, x))))
+    return relax.op.multiply(*conversion.broadcastable(conversion.emit(normalized), scale))
 
 
 @converter("MeanVarianceNormalization")

@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.run_time_checks import require_at_most
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _MOST_MERGES = 31
@@ -28,6 +29,7 @@ def top_k(conversion: Conversion) -> list[relax.Expr]:
     if not isinstance(k, int):
         raise ConversionError("the number of results must be known when the model is compiled")
     axis = conversion.attribute("axis", -1) % rank_of(x)
+    require_at_most(conversion, "the number of results", [k], [shape_of(x)[axis]])
     largest = bool(conversion.attribute("largest", 1))
     order = conversion.emit(sorted_indices(conversion, x, axis, largest))
     shape = [k if number == axis else size for number, size in enumerate(shape_of(x))]

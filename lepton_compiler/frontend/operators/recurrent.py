@@ -19,6 +19,7 @@ from lepton_compiler.frontend.operators.recurrent_kernels import (
     scalar_activation,
 )
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.run_time_checks import require_equal
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
@@ -46,6 +47,7 @@ def recurrent(conversion: Conversion) -> list[relax.Expr]:
     cell = _cell(conversion, directions, layout)
     gates = _input_gates(conversion, x, directions, layout)
     weights = _recurrence_weights(conversion, layout)
+    _require_sizes(conversion, x, directions, depth)
     first = [_first_state(conversion, index, directions, batch, depth, batch_first) for index in (5, 6)]
     results = conversion.emit(
         conversion.call_te(
@@ -62,6 +64,25 @@ def recurrent(conversion: Conversion) -> list[relax.Expr]:
         sequence = relax.op.permute_dims(sequence, [2, 0, 1, 3])
         hidden, state = (relax.op.permute_dims(tensor, [1, 0, 2]) for tensor in (hidden, state))
     return [sequence, hidden, state] if conversion.op == "LSTM" else [sequence, hidden]
+
+
+def _require_sizes(conversion: Conversion, x: relax.Expr, directions: int, depth: int) -> None:
+    """The sizes that the inputs must have, given ``x`` with the time in front."""
+    _, batch, features = shape_of(x)
+    rows = _GATES[conversion.op] * depth
+    state = [batch, directions, depth] if conversion.attribute("layout", 0) else [directions, batch, depth]
+    wanted: dict[int, list[Size]] = {
+        1: [directions, rows, features],
+        2: [directions, rows, depth],
+        3: [directions, 2 * rows],
+        4: [batch],
+        5: state,
+    }
+    if conversion.op == "LSTM":
+        wanted |= {6: state, 7: [directions, 3 * depth]}
+    for index, shape in wanted.items():
+        if conversion.has(index):
+            require_equal(conversion, f"the shape of input {index}", shape_of(conversion.tensor(index)), shape)
 
 
 def _directions(conversion: Conversion) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from lepton_compiler.frontend.conversion import (
     tensor_constant,
 )
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.run_time_checks import reshaped
 from lepton_compiler.frontend.shape_values import same_size, simplify
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
@@ -51,7 +52,7 @@ def reshape(conversion: Conversion) -> relax.Expr:
     old = shape_of(x)
     if not conversion.attribute("allowzero", 0):
         target = [old[i] if _is(size, 0) else size for i, size in enumerate(target)]
-    return relax.op.reshape(x, _complete(old, target))
+    return reshaped(conversion, x, _complete(old, target))
 
 
 def _is(size: Size, value: int) -> bool:
@@ -104,7 +105,7 @@ def squeeze(conversion: Conversion) -> relax.Expr:
     wrong = [axis for axis in axes if isinstance(shape[axis], int) and shape[axis] != 1]
     if wrong:
         raise ConversionError(f"axis {wrong[0]} has size {shape[wrong[0]]}; only axes of size 1 can be removed")
-    return relax.op.reshape(x, [size for axis, size in enumerate(shape) if axis not in axes])
+    return reshaped(conversion, x, [size for axis, size in enumerate(shape) if axis not in axes])
 
 
 @converter("Unsqueeze")
@@ -245,7 +246,7 @@ def depth_to_space(conversion: Conversion) -> relax.Expr:
         blocks, order = [n, block, block, depth, height, width], [0, 3, 4, 1, 5, 2]
     else:
         blocks, order = [n, depth, block, block, height, width], [0, 1, 4, 2, 5, 3]
-    moved = relax.op.permute_dims(relax.op.reshape(x, blocks), order)
+    moved = relax.op.permute_dims(reshaped(conversion, x, blocks), order)
     return relax.op.reshape(moved, [n, depth, height * block, width * block])
 
 
@@ -256,7 +257,7 @@ def space_to_depth(conversion: Conversion) -> relax.Expr:
     n, channels, height, width = shape_of(x)
     block = conversion.attribute("blocksize")
     rows, columns = _divided(height, block), _divided(width, block)
-    blocks = relax.op.reshape(x, [n, channels, rows, block, columns, block])
+    blocks = reshaped(conversion, x, [n, channels, rows, block, columns, block])
     order = [0, 3, 5, 1, 2, 4] if conversion.attribute("mode", "DCR") == "DCR" else [0, 1, 3, 5, 2, 4]
     moved = relax.op.permute_dims(blocks, order)
     return relax.op.reshape(moved, [n, channels * block * block, rows, columns])

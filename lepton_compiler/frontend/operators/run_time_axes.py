@@ -7,6 +7,7 @@ them takes the elements of the one that the input names.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,8 @@ from tvm import relax, te, tirx, topi
 
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
-from lepton_compiler.frontend.operators.run_time_shapes import as_index, convert_known
+from lepton_compiler.frontend.operators.run_time_shapes import as_index, convert_known, names_one_of
+from lepton_compiler.frontend.run_time_checks import contradicts, require_values
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _LARGEST_CHOICE = 8
@@ -55,6 +57,12 @@ def chosen_by_axes(
         raise ConversionError(
             f"its axes are known only when the model runs, and {len(choices)} sets of them may be meant"
         )
+    tensor = conversion.tensor(index)
+    count, ranks = math.prod(shape_of(tensor)), rank_of(conversion.tensor(0))
+    if not isinstance(count, int):
+        raise ConversionError("the number of its axes must be known when the model is compiled")
+    sets = [axes for axes, _ in choices]
+    require_values(conversion, contradicts(index), lambda named: names_one_of(named, count, ranks, sets), tensor)
     results = [convert_known(conversion, {index: value}) for _, value in choices]
     if len(results) == 1:
         return results[0]  # type: ignore[return-value]

@@ -16,6 +16,7 @@ from tvm import relax, te, tirx, topi
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.interpolation import ResizeMode
 from lepton_compiler.frontend.operators.registry import run_time_converter
+from lepton_compiler.frontend.run_time_checks import all_of, contradicts, require_values
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _REAL = "float64"
@@ -70,6 +71,7 @@ def _resize(conversion: Conversion, mode: ResizeMode, places: tuple[int | None, 
     x = conversion.tensor(0)
     axes = _axes(conversion, x)
     given = [conversion.tensor(place) for place in places if place is not None]
+    _require_sizes(conversion, axes, places, policy)
 
     def arguments(tensors: Sequence[te.Tensor]) -> _Arguments:
         rest = iter(tensors)
@@ -92,6 +94,41 @@ def _resize(conversion: Conversion, mode: ResizeMode, places: tuple[int | None, 
     if mode.coordinates == "tf_crop_and_resize":
         x = _extrapolated(conversion, x, axes, given, arguments, scale)
     return x if dtype_of(x) == dtype else relax.op.astype(x, dtype)
+
+
+def _require_sizes(conversion: Conversion, axes: Sequence[_Axis], places: tuple[int | None, ...], policy: str) -> None:
+    """Scales or sizes must lead to the declared shape."""
+    numbers = [place for place in places if place is not None]
+
+    def holds(*values: Any) -> Any:
+        rest = iter(values)
+        roi, scales, sizes = (next(rest) if place is not None else None for place in places)
+        return all_of(_fits(axis, axes, roi, scales, sizes, policy) for axis in axes)
+
+    require_values(conversion, contradicts(*numbers), holds, *(conversion.tensor(number) for number in numbers))
+
+
+def _fits(axis: _Axis, axes: Sequence[_Axis], roi: Any, scales: Any, sizes: Any, policy: str) -> Any:
+    """Whether an axis gets its declared size; products of single precision, which others compute, are accepted too."""
+    wanted = tirx.const(float(axis.resized), _REAL)
+    if scales is not None:
+        part = tirx.const(1.0, _REAL)
+        if roi is not None:
+            part = tirx.Cast(_REAL, roi[len(axes) + axis.order]) - tirx.Cast(_REAL, roi[axis.order])
+        exact = tirx.floor(tirx.const(float(axis.size), _REAL) * part * tirx.Cast(_REAL, scales[axis.order]))
+        single = tirx.const(float(axis.size), "float32") * tirx.Cast("float32", part)
+        rounded = tirx.Cast(_REAL, tirx.floor(single * scales[axis.order]))
+        return tirx.any(exact == wanted, rounded == wanted)
+    if sizes is None:
+        return tirx.const(True, "bool")
+    if policy == "stretch":
+        return sizes[axis.order] == axis.resized
+    choose = tirx.min if policy == "not_larger" else tirx.max
+    scale = tirx.Cast(_REAL, sizes[axes[0].order]) / tirx.const(float(axes[0].size), _REAL)
+    for other in axes[1:]:
+        scale = choose(scale, tirx.Cast(_REAL, sizes[other.order]) / tirx.const(float(other.size), _REAL))
+    half = tirx.const(0.5 + 1e-6, _REAL)
+    return tirx.abs(scale * tirx.const(float(axis.size), _REAL) - wanted) <= half
 
 
 def _axes(conversion: Conversion, x: relax.Expr) -> list[_Axis]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from tvm import relax, te, tirx, topi
 
-from lepton_compiler.frontend.bounded_indices import clamped, wrapped
-from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of
+from lepton_compiler.frontend.bounded_indices import clamped, is_inside, wrapped
+from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
 from lepton_compiler.frontend.operators.run_time_shapes import as_index, scalar_at
+from lepton_compiler.frontend.run_time_checks import all_of, contradicts, require_equal, require_values
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 # More elements than any axis has.
@@ -26,6 +27,7 @@ def run_time_slice(conversion: Conversion) -> relax.Expr:
     shape = conversion.declared_shape()
     optional = [conversion.tensor(i) if conversion.has(i) else None for i in (3, 4)]
     given = [tensor for tensor in optional if tensor is not None]
+    _require_lengths(conversion, optional)
 
     def compute(data: te.Tensor, starts: te.Tensor, *rest: te.Tensor) -> te.Tensor:
         tensors = iter(rest)
@@ -37,6 +39,47 @@ def run_time_slice(conversion: Conversion) -> relax.Expr:
         return te_compute(shape, element, name="slice", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, conversion.tensor(0), conversion.tensor(1), *given, name="slice")
+
+
+def _require_lengths(conversion: Conversion, optional: Sequence[relax.Expr | None]) -> None:
+    """The slices must be as long as the model declares, and axes that are not named as long as they were."""
+    new, old = conversion.declared_shape(), shape_of(conversion.tensor(0))
+    count = shape_of(conversion.tensor(1))[0]
+    require_equal(conversion, "the rank of the result", [len(new)], [len(old)])
+    if not isinstance(count, int):
+        raise ConversionError("the number of its axes must be known when the model is compiled")
+
+    def holds(starts: Any, ends: Any, *rest: Any) -> Any:
+        *tensors, sizes = rest
+        given = iter(tensors)
+        axes, steps = (next(given) if tensor is not None else None for tensor in optional)
+        lengths: list[Any] = list(sizes)
+        conditions = []
+        for number in range(count):
+            step = as_index(steps[number]) if steps is not None else tirx.const(1, "int64")
+            named = wrapped(axes[number], len(old)) if axes is not None else tirx.const(number, "int64")
+            conditions += [step != 0, is_inside(named, len(old))]
+            for axis, size in enumerate(sizes):
+                length = _sliced_length(starts[number], ends[number], step, tirx.Cast("int64", size))
+                lengths[axis] = tirx.Select(named == axis, length, lengths[axis])
+        return all_of([*conditions, *(length == size for length, size in zip(lengths, new, strict=True))])
+
+    given = [tensor for tensor in optional if tensor is not None]
+    tensors = [conversion.tensor(1), conversion.tensor(2), *given]
+    require_values(conversion, contradicts(1, 2), holds, *tensors, list(old))
+
+
+def _sliced_length(start: tirx.Expr, end: tirx.Expr, step: tirx.Expr, size: tirx.Expr) -> Any:
+    """Number of elements of a slice along an axis of ``size``; a step of 0 counts as 1."""
+    back = step < 0
+    # A longer step than the axis takes one element as well, and could overflow.
+    most = tirx.max(size, tirx.const(1, "int64"))
+    stride = tirx.max(tirx.abs(clamped(step, -most, most)), tirx.const(1, "int64"))
+    first = clamped(wrapped(start, size), 0, tirx.Select(back, size - 1, size))
+    last = clamped(wrapped(end, size), tirx.Select(back, tirx.const(-1, "int64"), tirx.const(0, "int64")),
+                   tirx.Select(back, size - 1, size))  # fmt: skip
+    span = tirx.Select(back, first - last, last - first)
+    return tirx.max(tirx.floordiv(span + stride - 1, stride), tirx.const(0, "int64"))
 
 
 def _sliced_place(
@@ -73,6 +116,7 @@ def run_time_pad(conversion: Conversion) -> relax.Expr:
     optional = [conversion.tensor(i) if conversion.has(i) else None for i in (2, 3)]
     given = [tensor for tensor in optional if tensor is not None]
     rank = rank_of(conversion.tensor(0))
+    _require_padded(conversion, optional[1])
 
     def compute(data: te.Tensor, pads: te.Tensor, *rest: te.Tensor) -> te.Tensor:
         tensors = iter(rest)
@@ -91,6 +135,31 @@ def run_time_pad(conversion: Conversion) -> relax.Expr:
         return te_compute(shape, element, name=f"pad_{mode}", tag=topi.tag.INJECTIVE)
 
     return conversion.call_te(compute, conversion.tensor(0), conversion.tensor(1), *given, name=f"pad_{mode}")
+
+
+def _require_padded(conversion: Conversion, axes: relax.Expr | None) -> None:
+    """What is added to each axis must make it as long as the model declares."""
+    new, old = conversion.declared_shape(), shape_of(conversion.tensor(0))
+    count = shape_of(axes)[0] if axes is not None else len(old)
+    require_equal(conversion, "the rank of the result", [len(new)], [len(old)])
+    require_equal(conversion, "the number of pads", shape_of(conversion.tensor(1)), [count * 2])
+    if not isinstance(count, int):
+        raise ConversionError("the number of its axes must be known when the model is compiled")
+
+    def holds(pads: Any, *rest: Any) -> Any:
+        *named, sizes = rest
+        lengths: list[Any] = [tirx.Cast("int64", size) for size in sizes]
+        conditions = []
+        for number in range(count):
+            added = _amount(pads[number]) + _amount(pads[number + count])
+            place = wrapped(named[0][number], len(old)) if named else tirx.const(number, "int64")
+            conditions.append(is_inside(place, len(old)))
+            for axis in range(len(old)):
+                lengths[axis] = lengths[axis] + tirx.Select(place == axis, added, tirx.const(0, "int64"))
+        return all_of([*conditions, *(length == size for length, size in zip(lengths, new, strict=True))])
+
+    given = [axes] if axes is not None else []
+    require_values(conversion, contradicts(1), holds, conversion.tensor(1), *given, list(old))
 
 
 def _padding_before(pads: te.Tensor, axes: te.Tensor | None, axis: int, rank: int) -> Any:

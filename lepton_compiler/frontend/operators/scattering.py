@@ -1,6 +1,7 @@
 """ScatterElements, ScatterND and MaxUnpool: elements written where an index tensor says.
 
-Indices that lie outside of the tensor write nothing. Where several updates meet, the last one in memory order wins.
+Indices that lie outside of the tensor write nothing and make the run fail. Where several updates meet, the last one in
+memory order wins.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tvm.script.ir_builder import tirx as T
 from lepton_compiler.frontend.bounded_indices import is_inside, wrapped
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.run_time_checks import require_equal, require_indices, require_within
 
 _Combine = Callable[[Any, Any], Any]
 _COMBINE: dict[str, _Combine] = {
@@ -39,6 +41,9 @@ def scatter_elements(conversion: Conversion) -> relax.Expr:
     """``y[index[i, j], j]`` is set to, or combined with, ``updates[i, j]``."""
     x, indices, updates = (conversion.tensor(i) for i in range(3))
     axis = conversion.attribute("axis", 0) % len(shape_of(x))
+    require_equal(conversion, "the shape of the updates", shape_of(updates), shape_of(indices))
+    require_within(conversion, shape_of(indices), shape_of(x), axis)
+    require_indices(conversion, 1, [shape_of(x)[axis]])
     return _scattered(conversion, x, indices, updates, axis, _combination(conversion))
 
 
@@ -46,7 +51,9 @@ def scatter_elements(conversion: Conversion) -> relax.Expr:
 def max_unpool(conversion: Conversion) -> relax.Expr:
     """Maxima back in the places that MaxPool found them at, in a tensor of zeros."""
     x, indices = conversion.tensor(0), conversion.tensor(1)
+    require_equal(conversion, "the shape of the indices", shape_of(indices), shape_of(x))
     shape = conversion.sizes(2) if conversion.has(2) else _unpooled_shape(conversion, shape_of(x))
+    require_indices(conversion, 1, [math.prod(shape)])
     zeros = conversion.emit(conversion.filled([math.prod(shape)], 0, dtype_of(x)))
     count = [math.prod(shape_of(x))]
     flat = [conversion.emit(relax.op.reshape(tensor, count)) for tensor in (indices, x)]
@@ -106,6 +113,11 @@ def scatter_nd(conversion: Conversion) -> relax.Expr:
     depth = shape_of(indices)[-1]
     if not isinstance(depth, int):
         raise ConversionError("the length of an index vector must be fixed")
+    sizes = shape_of(x)
+    if depth > len(sizes):
+        raise ConversionError(f"index vectors of {depth} elements address a tensor of {len(sizes)} axes")
+    require_equal(conversion, "the shape of the updates", shape_of(updates), [*shape_of(indices)[:-1], *sizes[depth:]])
+    require_indices(conversion, 1, sizes[:depth])
     combine = _combination(conversion)
 
     def compute(data: te.Tensor, places: te.Tensor, new: te.Tensor) -> te.Tensor:

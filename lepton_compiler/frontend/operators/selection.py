@@ -16,6 +16,7 @@ from tvm.script.ir_builder import tirx as T
 from lepton_compiler.frontend.bounded_indices import inside
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
+from lepton_compiler.frontend.run_time_checks import raise_unless, require_at_most, require_equal
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
@@ -24,6 +25,7 @@ def nonzero(conversion: Conversion) -> relax.Expr:
     """Indices of the elements that are not 0, one column each."""
     x = conversion.tensor(0)
     rank, count = conversion.declared_shape()
+    require_equal(conversion, "the number of rows of the result", [rank], [rank_of(x)])
     positions = _positions(conversion, x, count)
     sizes = shape_of(x)
 
@@ -51,6 +53,9 @@ def compress(conversion: Conversion) -> relax.Expr:
         axis = 0
     axis %= rank_of(x)
     shape = conversion.declared_shape()
+    sizes = shape_of(x)
+    require_equal(conversion, "the shape of the result", [*sizes[:axis], shape[axis], *sizes[axis + 1 :]], shape)
+    require_at_most(conversion, "the length of the condition", shape_of(condition), [sizes[axis]])
     places = _positions(conversion, condition, shape[axis])
 
     def gather(data: te.Tensor, chosen: te.Tensor) -> te.Tensor:
@@ -65,7 +70,7 @@ def compress(conversion: Conversion) -> relax.Expr:
 
 
 def _positions(conversion: Conversion, flags: relax.Expr, count: int) -> relax.Expr:
-    """Flat indices (int64) of the first ``count`` elements of ``flags`` that are not 0; missing ones are 0."""
+    """Flat indices (int64) of the elements of ``flags`` that are not 0; a run that has not ``count`` of them fails."""
     size = math.prod(shape_of(flags))
     flat = conversion.emit(relax.op.reshape(flags, [size]))
     dtype = dtype_of(flags)
@@ -80,12 +85,18 @@ def _positions(conversion: Conversion, flags: relax.Expr, count: int) -> relax.E
                 with T.serial(0, count) as i:
                     found[i] = tirx.const(0, "int64")
                 number[0] = tirx.const(0, "int64")
-                with T.serial(0, size) as i, T.If(tirx.all(holds(elements[i]), number[0] < count)), T.Then():
-                    found[number[0]] = tirx.Cast("int64", i)
+                with T.serial(0, size) as i, T.If(holds(elements[i])), T.Then():
+                    with T.If(number[0] < count), T.Then():
+                        found[number[0]] = tirx.Cast("int64", i)
                     number[0] = number[0] + 1
+                raise_unless(number[0] == count, _selects_another_number(count))
             return builder.get()
 
     return _sequential(conversion, body, [flat], [((count,), "int64"), ((1,), "int64")], "positions")
+
+
+def _selects_another_number(count: int) -> str:
+    return f"the node selects another number of elements than the {count} that the model declares"
 
 
 def _sequential(
@@ -119,6 +130,7 @@ def non_max_suppression(conversion: Conversion) -> relax.Expr:
     boxes, scores = conversion.tensor(0), conversion.tensor(1)
     count = conversion.declared_shape()[0]
     batches, classes, number = shape_of(scores)
+    require_equal(conversion, "the shape of the boxes", shape_of(boxes), [batches, number, 4])
     centred = bool(conversion.attribute("center_point_box", 0))
     limits = [conversion.tensor(i) if conversion.has(i) else None for i in (2, 3, 4)]
     given = [tensor for tensor in limits if tensor is not None]
@@ -141,11 +153,12 @@ def non_max_suppression(conversion: Conversion) -> relax.Expr:
                     state[1] = tirx.Cast("int64", most[0]) if most is not None else tirx.const(0, "int64")
                     with T.serial(0, number):
                         _pick(score, alive, state, row, number)
-                        with T.If(tirx.all(state[2] >= 0, state[1] > 0, state[0] < count)), T.Then():
+                        with T.If(tirx.all(state[2] >= 0, state[1] > 0)), T.Then():
                             best = state[2]
-                            chosen[state[0] * 3] = tirx.Cast("int64", b)
-                            chosen[state[0] * 3 + 1] = tirx.Cast("int64", c)
-                            chosen[state[0] * 3 + 2] = best
+                            with T.If(state[0] < count), T.Then():
+                                chosen[state[0] * 3] = tirx.Cast("int64", b)
+                                chosen[state[0] * 3 + 1] = tirx.Cast("int64", c)
+                                chosen[state[0] * 3 + 2] = best
                             state[0] = state[0] + 1
                             state[1] = state[1] - 1
                             alive[best] = tirx.const(0, "int8")
@@ -155,6 +168,7 @@ def non_max_suppression(conversion: Conversion) -> relax.Expr:
                                 hit = _overlaps(box, first, second, threshold, centred)
                                 with T.If(hit), T.Then():
                                     alive[n] = tirx.const(0, "int8")
+                raise_unless(state[0] == count, _selects_another_number(count))
             return builder.get()
 
     shapes = [((count, 3), "int64"), ((number,), "int8"), ((3,), "int64")]

@@ -10,6 +10,7 @@ from tvm import relax, te, tirx, topi
 
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.run_time_checks import require_equal
 from lepton_compiler.frontend.shape_values import simplify
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
@@ -104,6 +105,9 @@ def split(conversion: Conversion) -> list[relax.Expr]:
             raise ConversionError(f"axis {axis} has the symbolic size {size} and no sizes to split it into are given")
         each = -(-size // parts)
         sizes = [each] * (parts - 1) + [size - each * (parts - 1)]
+    if len(sizes) != parts:
+        raise ConversionError(f"it has {parts} outputs, and sizes for {len(sizes)}")
+    require_equal(conversion, f"the sum of the sizes that axis {axis} is split into", [sum(sizes)], [size])
     if parts == 1:
         return [x]
     points = np.cumsum(np.array(sizes[:-1], object)).tolist()

@@ -9,6 +9,7 @@ from lepton_compiler.frontend.conversion import Conversion, ConversionError, Siz
 from lepton_compiler.frontend.operators.convolution import add_channel_bias
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.wide_sums import in_float32
+from lepton_compiler.frontend.run_time_checks import require_equal
 
 _OPERATORS = {2: relax.op.nn.conv2d_transpose, 3: relax.op.nn.conv3d_transpose}
 
@@ -21,6 +22,7 @@ def conv_transpose(conversion: Conversion) -> relax.Expr:
     count = len(shape_of(x)) - 2
     if count not in (1, 2, 3):
         raise ConversionError(f"transposed convolution over {count} spatial dimensions; 1 to 3 can be compiled")
+    require_equal(conversion, "the channels of the input", [shape_of(x)[1]], [shape_of(weight)[0]])
     strides = list(conversion.attribute("strides", [1] * count))
     before, after, extra = _padding(conversion, shape_of(x)[2:], shape_of(weight)[2:], strides)
     result = _transposed(conversion, x, weight, strides, before, after, extra)

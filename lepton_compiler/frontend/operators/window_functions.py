@@ -14,6 +14,7 @@ from tvm import relax, tirx
 
 from lepton_compiler.frontend.conversion import Conversion
 from lepton_compiler.frontend.operators.registry import run_time_converter
+from lepton_compiler.frontend.run_time_checks import require_declared
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _COEFFICIENTS = {
@@ -28,6 +29,7 @@ def window_function(conversion: Conversion) -> relax.Expr:
     """The window of the declared length."""
     a0, a1, a2 = _COEFFICIENTS[conversion.op]
     (length,) = conversion.declared_shape()
+    require_declared(conversion, 0, [length])
     span = length if conversion.attribute("periodic", 1) else length - 1
     to = str(onnx.helper.tensor_dtype_to_np_dtype(conversion.attribute("output_datatype", onnx.TensorProto.FLOAT)))
 

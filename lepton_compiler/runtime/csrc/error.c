@@ -30,6 +30,7 @@ LEPTON_API const char *lepton_status_name(lepton_status status) {
     case LEPTON_ERROR_THREADS: return "LEPTON_ERROR_THREADS";
     case LEPTON_ERROR_KERNEL: return "LEPTON_ERROR_KERNEL";
     case LEPTON_ERROR_BUSY: return "LEPTON_ERROR_BUSY";
+    case LEPTON_ERROR_VALUE: return "LEPTON_ERROR_VALUE";
   }
   return "unknown status";
 }

@@ -63,11 +63,12 @@ int TVMBackendFreeWorkspace(int device_type, int device_id, void *data) {
 void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int32_t count) {
   char text[LEPTON_ERROR_TEXT_BYTES / 2];
   size_t used = 0;
-  int written = snprintf(text, sizeof text, "%s: ", kind);
+  int is_value_error = strcmp(kind, LEPTON_VALUE_ERROR) == 0;
+  int written = snprintf(text, sizeof text, "%s%s", is_value_error ? "" : kind, is_value_error ? "" : ": ");
   for (int32_t i = 0; written >= 0 && (used += (size_t)written) < sizeof text && i < count; i++) {
     written = snprintf(text + used, sizeof text - used, "%s", parts[i] == NULL ? "" : parts[i]);
   }
-  raise_error(LEPTON_ERROR_KERNEL, text);
+  raise_error(is_value_error ? LEPTON_ERROR_VALUE : LEPTON_ERROR_KERNEL, text);
 }
 
 void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message) {

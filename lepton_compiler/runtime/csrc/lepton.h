@@ -57,7 +57,8 @@ typedef enum {
   LEPTON_ERROR_WEIGHTS = 8,  /* the weights file beside the library is missing or is not this model's */
   LEPTON_ERROR_THREADS = 9,  /* the system refused a thread */
   LEPTON_ERROR_KERNEL = 10,  /* a kernel reported an error */
-  LEPTON_ERROR_BUSY = 11     /* called from the session's own kernel hook */
+  LEPTON_ERROR_BUSY = 11,    /* called from the session's own kernel hook */
+  LEPTON_ERROR_VALUE = 12    /* an input holds values that the model can't work with, such as an index out of range */
 } lepton_status;
 
 typedef enum {

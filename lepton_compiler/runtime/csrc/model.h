@@ -98,6 +98,9 @@ typedef struct {
 
 #define LEPTON_RUNTIME_ABI 1
 
+/* Kind of the errors that kernels raise for values that the caller passed; all other kinds are faults of kernels. */
+#define LEPTON_VALUE_ERROR "InputError"
+
 /* Defined by the generated code, one a library. */
 extern const lepton_model lepton_generated_model;
 
@@ -105,8 +108,10 @@ extern const lepton_model lepton_generated_model;
 int32_t lepton_call_kernel(lepton_session *session, int32_t index, lepton_kernel_function kernel, TVMFFIAny *args,
                            int32_t num_args);
 
-/* Defined by the runtime: 0 where two sizes that the model takes for equal are; else the session's error says which. */
-int32_t lepton_check_dim(lepton_session *session, const char *node, int32_t axis, int64_t size, int64_t expected);
+/* Defined by the runtime: 0 where two sizes that the model takes for equal are; else the session's error says which.
+ * `what` names the one, `needed` is empty or what the other is computed from, with " = " behind it. */
+int32_t lepton_check_size(lepton_session *session, const char *node, const char *what, const char *needed, int64_t size,
+                          int64_t expected);
 
 /* Size arithmetic that saturates at INT64_MAX, for non-negative operands. */
 static inline int64_t lepton_size_add(int64_t a, int64_t b) { return a > INT64_MAX - b ? INT64_MAX : a + b; }

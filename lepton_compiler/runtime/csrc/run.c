@@ -40,13 +40,14 @@ int32_t lepton_call_kernel(lepton_session *session, int32_t index, lepton_kernel
   return code;
 }
 
-int32_t lepton_check_dim(lepton_session *session, const char *node, int32_t axis, int64_t size, int64_t expected) {
+int32_t lepton_check_size(lepton_session *session, const char *node, const char *what, const char *needed, int64_t size,
+                          int64_t expected) {
   if (size == expected) return 0;
-  char text[256];
+  char text[512];
   snprintf(text, sizeof text,
-           "dimension %" PRId32 " at node %.120s is %" PRId64 " where the model needs %" PRId64
+           "%.100s at node %.120s is %" PRId64 " where the model needs %.100s%" PRId64
            ": it does not work with these input sizes",
-           axis, node, size, expected);
+           what, node, size, needed, expected);
   lepton_session_raise(session, LEPTON_ERROR_SHAPE, text);
   return -1;
 }
