@@ -11,11 +11,13 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from lepton_compiler.core.errors import InternalError, LeptonError, OutputError
+from lepton_compiler.core.errors import InternalError, LeptonError, LeptonWarning, OutputError
 
 VERBS = (
     "compile",
@@ -63,7 +65,10 @@ class VerbGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a verb; click's own errors pass through to click."""
         try:
-            result = super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", LeptonWarning)
+                warnings.showwarning = _warning_printer(warnings.showwarning)
+                result = super().invoke(ctx)
             # What can't be written is an error of the verb; at exit it would only be Python's.
             sys.stdout.flush()
             return result
@@ -83,6 +88,20 @@ class VerbGroup(click.Group):
             _report(ctx, _disk_error(error) or error)
         except Exception as error:  # noqa: BLE001 (the last place that can turn a fault into a message)
             _report(ctx, error)
+
+
+def _warning_printer(other: Callable[..., None]) -> Callable[..., None]:
+    """Shows each warning of ours once, as one line; those of other packages go to ``other``."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if not issubclass(category, LeptonWarning):
+            other(message, category, *place)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            click.echo(f"warning: {message}", err=True)
+
+    return show
 
 
 def _with_suggestion(error: click.UsageError, word: str) -> click.UsageError:

@@ -7,6 +7,7 @@ handle is noted and the walk goes on, so that one run finds everything that a mo
 
 from __future__ import annotations
 
+import math
 import re
 import traceback
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,15 @@ import ml_dtypes  # noqa: F401 - registers bfloat16 and float8 with NumPy, which
 import numpy as np
 import onnx
 import tvm
-from tvm import relax, topi
+from tvm import relax, tirx, topi
 
+from lepton_compiler.core.abi import MAX_TENSOR_BYTES
 from lepton_compiler.core.errors import InternalError
 from lepton_compiler.frontend import fold_constants, function_bodies, shape_operators, tvm_converters, unrolled_loops
 from lepton_compiler.frontend.conversion import Conversion, ConversionError
 from lepton_compiler.frontend.declared_shapes import declared_shapes, empty_inputs, shapes_before
 from lepton_compiler.frontend.load_model import LoadedModel
+from lepton_compiler.frontend.onnx_schemas import why_unknown
 from lepton_compiler.frontend.onnx_values import densify, node_attributes, type_of
 from lepton_compiler.frontend.operator_census import CONTROL_FLOW, canonical_domain, why_unsupported
 from lepton_compiler.frontend.operators.registry import Converter, find_converter, find_run_time_converter
@@ -129,6 +132,9 @@ class GraphConverter:
             return [_UNAVAILABLE] * len(node.output)
         if function is not None:
             return self._call_function(node, function, inputs, scope)
+        unknown = why_unknown(node, scope.opsets.get(domain, 1))
+        if unknown is not None:
+            raise ConversionError(unknown)
         if domain == "" and node.op_type in CONTROL_FLOW:
             if node.op_type == "If":
                 return self._convert_if(node, inputs, scope)
@@ -204,6 +210,8 @@ class GraphConverter:
             raise ConversionError(f"its inputs' types or shapes don't fit together: {_reason(error)}") from error
         if isinstance(bound.ty, relax.TensorType) and bound.ty.shape is None:
             raise ConversionError(_unknown_shape(conversion))
+        if isinstance(bound.ty, relax.TensorType):
+            _check_sizes(bound.ty)
         return bound
 
     def _call_function(
@@ -307,6 +315,16 @@ def _is_raised_by_tvm(error: Exception) -> bool:
     return bool(frames) and (
         Path(frames[-1].filename).is_relative_to(_TVM_FOLDER) or frames[-1].filename.endswith(_COMPILED_SOURCES)
     )
+
+
+def _check_sizes(tensor: relax.TensorType) -> None:
+    """Refuses results that have no meaning or that no memory could hold."""
+    sizes = [int(size) if isinstance(size, tirx.IntImm) else None for size in tensor.shape.values]
+    shape = "[" + ",".join(str(size) for size in tensor.shape.values) + "]"
+    if any(size is not None and size < 0 for size in sizes):
+        raise ConversionError(f"its result would have the shape {shape}")
+    if math.prod(size for size in sizes if size is not None) > MAX_TENSOR_BYTES:
+        raise ConversionError(f"its result would have the shape {shape}, which no memory could hold")
 
 
 def _operator_label(node: onnx.NodeProto) -> str:

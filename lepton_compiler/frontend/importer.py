@@ -11,6 +11,7 @@ from lepton_compiler.core.contracts import check_contract
 from lepton_compiler.core.errors import UnsupportedOperatorError
 from lepton_compiler.core.options import CompileOptions, Dim
 from lepton_compiler.core.program import ModelSource, Program, Stage
+from lepton_compiler.frontend.check_shapes import check_shapes
 from lepton_compiler.frontend.convert_graph import GraphConverter
 from lepton_compiler.frontend.input_shapes import InputSpec, resolve_inputs
 from lepton_compiler.frontend.load_model import LoadedModel, load_model
@@ -30,12 +31,13 @@ def import_model(path: Path, options: CompileOptions, target: TargetSpec) -> Pro
         The program at stage IMPORTED.
 
     Raises:
-        ModelError: The file can't be read or is no valid ONNX model.
+        ModelError: The file can't be read or is no valid ONNX model, or types or shapes in it don't fit together.
         UnsupportedOperatorError: Nodes can't be converted; the message lists all of them by operator.
         InputError: ``options.input_shapes`` does not fit the model.
     """
     model = load_model(Path(path))
     inputs = resolve_inputs(model.proto.graph, options.input_shapes)
+    check_shapes(model.path, model.proto, model.opsets, inputs)
     module = _convert(model, inputs)
     check_contract(module, Stage.IMPORTED)
     source = ModelSource(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
 
+from lepton_compiler.core.abi import MAX_SIZE, MAX_TENSOR_BYTES
 from lepton_compiler.core.errors import InputError, ModelError
 from lepton_compiler.core.options import Dim
 
@@ -78,9 +80,26 @@ def resolve_inputs(graph: onnx.GraphProto, requested: Mapping[str, tuple[Dim, ..
     for name, shape, _ in declared:
         if name in requested:
             _match(name, shape, requested[name], sizes)
-    return tuple(
+    specs = tuple(
         InputSpec(name, _apply(name, shape, requested.get(name), sizes), dtype) for name, shape, dtype in declared
     )
+    for spec in specs:
+        check_extent(spec.name, spec.shape)
+    return specs
+
+
+def check_extent(name: str, shape: tuple[Dim, ...]) -> None:
+    """Refuses an input that no memory could hold.
+
+    Raises:
+        InputError: A size, or the number of elements, is beyond every machine; symbolic sizes count as 1.
+    """
+    sizes = [dim for dim in shape if isinstance(dim, int)]
+    largest = max(sizes, default=0)
+    if largest > MAX_SIZE:
+        raise InputError(f'input "{name}": a dimension of {largest} is too large; {MAX_SIZE} is the most')
+    if math.prod(sizes) > MAX_TENSOR_BYTES:
+        raise InputError(f'input "{name}" with the shape {_text(shape)} is larger than any memory')
 
 
 def _declared(value: onnx.ValueInfoProto) -> tuple[str, tuple[Dim, ...] | None, str]:

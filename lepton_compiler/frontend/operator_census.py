@@ -9,6 +9,7 @@ import onnx
 
 from lepton_compiler.frontend import function_bodies, tvm_converters
 from lepton_compiler.frontend.function_bodies import FunctionKey
+from lepton_compiler.frontend.onnx_schemas import why_unknown
 from lepton_compiler.frontend.operators.registry import find_converter
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
@@ -68,6 +69,9 @@ def why_unsupported(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | 
     """Why no node of this operator can be imported, None where some can."""
     domain = canonical_domain(node.domain)
     version = versions.get(domain, 1)
+    unknown = why_unknown(node, version)
+    if unknown is not None:
+        return unknown
     if find_converter(domain, node.op_type, version) is not None:
         return None
     if domain == "" and (node.op_type in CONTROL_FLOW or tvm_converters.is_available(domain, node.op_type)):
