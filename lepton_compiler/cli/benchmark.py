@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lepton_compiler.cli.compare import reference_of
+from lepton_compiler.cli.compare import check_same_model, reference_of
 from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
 from lepton_compiler.cli.options import feed_options, file_path, format_option, input_shapes_option, parse_shapes
 from lepton_compiler.cli.rendering import progress, show_json, show_table, warn
@@ -97,6 +97,8 @@ def command(
         as_artifact(model, CompileOptions(input_shapes=shapes), on_step) as library,
     ):
         with load(library) as loaded:
+            if onnx_file is not None:
+                check_same_model(loaded.manifest, onnx_file)
             feed = make_feed(loaded.inputs, shapes, inputs_file, seed, allow_nan=allow_nan)
         for number in threads:
             on_step(f"time with {number} thread{'s' if number > 1 else ''}")

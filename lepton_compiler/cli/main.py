@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from lepton_compiler.core.errors import InternalError, LeptonError, LeptonWarning, OutputError
+from lepton_compiler.core.errors import InternalError, LeptonError, LeptonWarning, OutputError, UserError
 
 VERBS = (
     "compile",
@@ -86,6 +86,8 @@ class VerbGroup(click.Group):
             if error.filename is None and error.errno in _DISK_ERRNOS:
                 _silence_stdout()
             _report(ctx, _disk_error(error) or error)
+        except MemoryError as error:
+            _report(ctx, UserError(f"this machine's memory is too small for that: {error or 'an allocation failed'}"))
         except Exception as error:  # noqa: BLE001 (the last place that can turn a fault into a message)
             _report(ctx, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from lepton_compiler.core.errors import InputError
 from lepton_compiler.core.options import Dim
+from lepton_compiler.evaluation.machine import memory_bytes
 
 _EXTENSION_TYPES = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
 
@@ -97,7 +99,17 @@ def random_values(
 
     Floating-point inputs are standard normal. Integers wider than 8 bits are 0 or 1, which is in range for token
     numbers, masks and indices of any model; 8-bit ones use their whole range.
+
+    Raises:
+        InputError: This machine's memory can't hold them, or there are no random values of an input's type.
     """
+    needed = sum(math.prod(shapes[entry.name]) * numpy_dtype(entry.dtype).itemsize for entry in inputs)
+    available = memory_bytes()
+    if available is not None and needed > available:
+        raise InputError(
+            f"the inputs take {needed / 2**30:.1f} GiB, this machine has {available / 2**30:.1f} GiB: "
+            "give smaller sizes"
+        )
     return {
         entry.name: _random_tensor(np.random.default_rng([seed, position]), entry, shapes[entry.name])
         for position, entry in enumerate(inputs)

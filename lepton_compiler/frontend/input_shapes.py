@@ -37,8 +37,8 @@ def parse_input_shapes(text: str) -> dict[str, tuple[Dim, ...]]:
     """Parses ``"x:[1,3,224,224] y:[n,16]"``; a name keeps a dimension symbolic.
 
     Raises:
-        InputError: The text is not of that form, an input comes twice, or a dimension is neither a positive
-            number nor a name.
+        InputError: The text is not of that form, an input comes twice, a dimension is neither a positive number nor a
+            name, or no memory could hold the input.
     """
     shapes: dict[str, tuple[Dim, ...]] = {}
     position = 0
@@ -50,6 +50,7 @@ def parse_input_shapes(text: str) -> dict[str, tuple[Dim, ...]]:
         if name in shapes:
             raise InputError(f'the input shapes name "{name}" twice')
         shapes[name] = tuple(_parse_dim(dim, name) for dim in match["dims"].split(",") if match["dims"].strip())
+        check_extent(name, shapes[name])
         position = match.end()
     return shapes
 
@@ -63,6 +64,12 @@ def _parse_dim(text: str, name: str) -> Dim:
     raise InputError(f'input "{name}": dimension "{text}" is neither a number nor a name; write it as in {_EXAMPLE}')
 
 
+def input_names(graph: onnx.GraphProto) -> list[str]:
+    """Inputs that a caller has to give: those that are no initializers."""
+    constants = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    return [value.name for value in graph.input if value.name not in constants]
+
+
 def resolve_inputs(graph: onnx.GraphProto, requested: Mapping[str, tuple[Dim, ...]]) -> tuple[InputSpec, ...]:
     """The model's inputs with the requested shapes in place.
 
@@ -73,8 +80,8 @@ def resolve_inputs(graph: onnx.GraphProto, requested: Mapping[str, tuple[Dim, ..
         InputError: A requested name is unknown, a rank differs, a size is not positive, or a fixed size is changed.
         ModelError: An input is not a tensor of numbers, or has no shape and none was requested.
     """
-    constants = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
-    declared = [_declared(value) for value in graph.input if value.name not in constants]
+    names = set(input_names(graph))
+    declared = [_declared(value) for value in graph.input if value.name in names]
     _check_names(requested, [name for name, _, _ in declared])
     sizes: dict[str, Dim] = {}
     for name, shape, _ in declared:
