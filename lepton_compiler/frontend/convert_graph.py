@@ -22,6 +22,7 @@ from tvm import relax, tirx, topi
 
 from lepton_compiler.core.abi import MAX_TENSOR_BYTES
 from lepton_compiler.core.errors import InternalError
+from lepton_compiler.core.program import Rewrite
 from lepton_compiler.frontend import fold_constants, function_bodies, shape_operators, tvm_converters, unrolled_loops
 from lepton_compiler.frontend.conversion import Conversion, ConversionError
 from lepton_compiler.frontend.declared_shapes import declared_shapes, empty_inputs, shapes_before
@@ -51,10 +52,12 @@ class GraphConverter:
 
     Attributes:
         refusals: The nodes that could not be converted.
+        folded: The model's own nodes, those of subgraphs and functions left out, that need no operator, and why.
     """
 
     def __init__(self, model: LoadedModel, builder: relax.BlockBuilder) -> None:
         self.refusals: list[Refusal] = []
+        self.folded: list[Rewrite] = []
         self._model = model
         self._builder = builder
         self._functions = function_bodies.local_functions(model.proto)
@@ -104,9 +107,21 @@ class GraphConverter:
             except ConversionError as error:
                 self.refusals.append(Refusal(_operator_label(node), scope.name_of(node), str(error)))
                 results = [_UNAVAILABLE] * len(node.output)
+            if scope.is_model:
+                self._note_folding(node, results, scope)
             for name, value in zip(node.output, results, strict=False):
                 if name:
                     scope.values[name] = value
+
+    def _note_folding(self, node: onnx.NodeProto, results: Sequence[Any], scope: Scope) -> None:
+        what = [_folding(value) for name, value in zip(node.output, results, strict=False) if name]
+        if not what or None in what:
+            # Where an input is handed on, its name is that of another node.
+            given = [scope.values.get(name) for name in node.input]
+            if not any(value is result for value in given for result in results if isinstance(value, relax.Expr)):
+                return
+            what = ["gives back its input: no operator needed"]
+        self.folded.append(Rewrite(scope.name_of(node), what[0] or ""))
 
     def _read(self, name: str, scope: Scope) -> Any:
         """The value of a name; constants that converters have used are Relax constants only once."""
@@ -279,6 +294,13 @@ class GraphConverter:
         if len(self.refusals) > before:
             return None
         return [self._read(output.name, inner) for output in graph.output]
+
+
+def _folding(value: Any) -> str | None:
+    """How a value is known while importing; None where it exists only when the model runs."""
+    if isinstance(value, np.ndarray | tvm.ir.GenericConst):
+        return "folded to a constant while importing"
+    return "computed from the inputs' sizes, without a kernel" if isinstance(value, ShapeValue) else None
 
 
 def _run_converter(converter: Converter, conversion: Conversion) -> Any:
