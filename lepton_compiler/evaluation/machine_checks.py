@@ -197,7 +197,9 @@ def _emulators() -> Iterator[Check]:
             continue
         place = shutil.which(emulator)
         if place:
-            yield Check(emulator, Status.OK, f"{place} runs {architecture.value} artifacts here")
+            yield Check(
+                emulator, Status.OK, f"{place} runs programs with {architecture.value} artifacts (docs/guide/run.md)"
+            )
         else:
             detail = f"not installed: {architecture.value} artifacts compile, but can't be tried here"
             yield Check(emulator, Status.MISSING, detail, "sudo apt-get install qemu-user-static")
