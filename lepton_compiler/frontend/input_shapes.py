@@ -13,7 +13,11 @@ from lepton_compiler.core.abi import MAX_SIZE, MAX_TENSOR_BYTES
 from lepton_compiler.core.errors import InputError, ModelError
 from lepton_compiler.core.options import Dim
 
-_ITEM = re.compile(r"\s*(?P<name>[^\s\[\]]+?)\s*:\s*\[(?P<dims>[^\[\]]*)\]\s*[,;]?")
+# A name in quotes may hold anything but its quote.
+_ITEM = re.compile(
+    r"""\s*(?:"(?P<double>[^"]+)"|'(?P<single>[^']+)'|(?P<name>[^\s\[\]]+?))\s*:\s*\[(?P<dims>[^\[\]]*)\]\s*[,;]?"""
+)
+_PLAIN_NAME = re.compile(r"""[^\s\[\]"',;]+\Z""")
 _SYMBOL = re.compile(r"[A-Za-z_][\w.\-]*\Z")
 _EXAMPLE = '--input-shapes "x:[1,3,224,224] tokens:[1,n]"'
 
@@ -36,6 +40,8 @@ class InputSpec:
 def parse_input_shapes(text: str) -> dict[str, tuple[Dim, ...]]:
     """Parses ``"x:[1,3,224,224] y:[n,16]"``; a name keeps a dimension symbolic.
 
+    An input's name that holds spaces or brackets stands in quotes: ``'"my input":[1,3]'``.
+
     Raises:
         InputError: The text is not of that form, an input comes twice, a dimension is neither a positive number nor a
             name, or no memory could hold the input.
@@ -46,13 +52,19 @@ def parse_input_shapes(text: str) -> dict[str, tuple[Dim, ...]]:
         match = _ITEM.match(text, position)
         if match is None:
             raise InputError(f'can\'t read the input shapes at "{text[position:].strip()}"; write them as {_EXAMPLE}')
-        name = match["name"]
+        name = match["double"] or match["single"] or match["name"]
         if name in shapes:
             raise InputError(f'the input shapes name "{name}" twice')
         shapes[name] = tuple(_parse_dim(dim, name) for dim in match["dims"].split(",") if match["dims"].strip())
         check_extent(name, shapes[name])
         position = match.end()
     return shapes
+
+
+def item_text(name: str, shape: Iterable[Dim]) -> str:
+    """One input's shape as ``parse_input_shapes`` reads it."""
+    quote = "" if _PLAIN_NAME.match(name) else "'" if '"' in name else '"'
+    return f"{quote}{name}{quote}:[{','.join(str(dim) for dim in shape)}]"
 
 
 def _parse_dim(text: str, name: str) -> Dim:
@@ -167,7 +179,9 @@ def _apply(
 ) -> tuple[Dim, ...]:
     if declared is None:
         if wanted is None:
-            raise InputError(f'input "{name}" has no shape in the model; give one, for example {_EXAMPLE}')
+            raise InputError(
+                f'input "{name}" has no shape in the model; give one with --input-shapes, as in {_EXAMPLE}'
+            )
         return wanted
     return tuple(sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in declared)
 

@@ -78,12 +78,16 @@ def load_model(path: Path) -> LoadedModel:
 
 
 def _check(proto: onnx.ModelProto, opsets: dict[str, int], data: bytes, path: Path, *, has_external_data: bool) -> None:
-    """Refuses what ONNX's checker refuses; operators that don't exist are left to whoever lists all of them."""
+    """Refuses what ONNX's checker refuses; operators that don't exist are left to whoever
+    lists all of them, and missing shapes to whoever knows those that the user gives."""
     checked: bytes | str = data
-    if has_unknown_operators(proto, opsets):
+    if has_unknown_operators(proto, opsets) or any(_without_shape(proto.graph)):
         copy = onnx.ModelProto()
         copy.CopyFrom(proto)
         put_unknown_operators_apart(copy, opsets)
+        for value in _without_shape(copy.graph):
+            # The checker would not say which; outputs need none, and inputs get theirs from the user.
+            value.type.tensor_type.shape.SetInParent()
         for tensor in _all_tensors(copy):
             if _is_external(tensor):
                 tensor.CopyFrom(onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
@@ -97,6 +101,14 @@ def _check(proto: onnx.ModelProto, opsets: dict[str, int], data: bytes, path: Pa
         raise ModelError(f"{path} is not a valid ONNX model: {_first_lines(str(error))}") from error
     if not proto.graph.output:
         raise ModelError(f"{path} has no outputs, so there is nothing to compute: export the model again with outputs")
+
+
+def _without_shape(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    """Inputs and outputs that are tensors of a known type and of no declared shape."""
+    for value in (*graph.input, *graph.output):
+        tensor = value.type.tensor_type
+        if value.type.HasField("tensor_type") and tensor.elem_type and not tensor.HasField("shape"):
+            yield value
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -331,3 +332,29 @@ def test_reference_with_other_inputs(lepton, fixed_library: Path, tmp_path: Path
     result = lepton(verb, fixed_library, other)
     assert result.exit_code == 2
     assert "has the inputs picture, the artifact image: give the ONNX file that it was compiled from" in result.stderr
+
+
+def test_termination_removes_temporary_files(fixed_model: Path, tmp_path: Path) -> None:
+    """A compiler that hangs stands for one that takes long."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    script = (
+        "from lepton_compiler.build import artifact\n"
+        "import time\n"
+        "def hang(*arguments):\n    print('here', flush=True)\n    time.sleep(60)\n"
+        "artifact.generate_objects = hang\n"
+        "from lepton_compiler.cli.main import main\nmain()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "compile", fixed_model, "-o", tmp_path / "m.so"],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        assert list(temporary.iterdir()) != []
+        process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(temporary.iterdir()) == []
+    assert not (tmp_path / "m.so").exists()

@@ -178,3 +178,18 @@ def test_options_of_the_other_kind_are_refused(lepton, fixed_model: Path, fixed_
     assert lepton("inspect", fixed_model, "--profile").exit_code == 2
     assert lepton("inspect", fixed_model, "--kernels").exit_code == 2
     assert lepton("inspect", fixed_library, "--operators").exit_code == 2
+
+
+def test_options_without_effect_are_refused(lepton, fixed_model: Path, fixed_library: Path) -> None:
+    for model, options, reason in (
+        (fixed_model, ("--seed", "3"), "without --profile nothing is run: leave --seed out"),
+        (fixed_model, ("--inputs", "in.npz", "--threads", "2"), "leave --inputs, --threads out"),
+        (fixed_model, ("--target", "x86-64-v2"), "without --why no pass is run: leave --target out"),
+        (fixed_library, ("--disable-pass", "fold-pad"), "is compiled already: leave --disable-pass out"),
+        (fixed_library, ("--input-shapes", "image:[1,3,8,8]"), "has its shapes already"),
+        (fixed_library, ("--why", "/body/conv", "--kernels"), "--why shows one node"),
+        (fixed_model, ("--why", "/body/conv", "--operators"), "--why shows one node"),
+    ):
+        result = lepton("inspect", model, *options)
+        assert result.exit_code == 2
+        assert reason in result.stderr
