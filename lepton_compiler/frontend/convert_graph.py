@@ -326,8 +326,9 @@ def _run_converter(converter: Converter, conversion: Conversion) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error, with TVM's print-out of an operator cut down to the operator's name."""
+    """The first line of an error, with TVM's print-outs of operators and sizes cut down to names and numbers."""
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = re.sub(r"\bT\.int(?:32|64)\((\d+)\)", r"\1", line)
     return re.sub(r'ir\.Op\(.*?name="([\w.]+)".*?support_level=\d+\)', r"\1", line)
 
 

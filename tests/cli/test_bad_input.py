@@ -256,7 +256,7 @@ def test_library_that_is_no_artifact(lepton, tmp_path: Path) -> None:
     [
         (b"", "is not an .npz file"),
         (b"hello" * 100, "is not an .npz file"),
-        (b"PK\x03\x04" + b"\0" * 60, "is not an .npz"),
+        (b"PK\x03\x04" + b"\0" * 60, "is truncated"),
     ],
 )
 def test_input_file_that_is_no_npz(lepton, fixed_library: Path, tmp_path: Path, content: bytes, reason: str) -> None:

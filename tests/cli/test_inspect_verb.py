@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 from small_onnx_models import write_model, write_unsupported_model
@@ -24,7 +25,7 @@ def test_model_counts(lepton, fixed_model: Path) -> None:
     assert document["parameters"] == PARAMETERS
     assert document["weight_bytes"] == 4 * PARAMETERS
     assert document["inputs"] == [{"name": "image", "shape": [1, 3, 8, 8], "dtype": "float32"}]
-    assert document["outputs"][0] == {"name": "scores", "shape": [1, 5]}
+    assert document["outputs"][0] == {"name": "scores", "dtype": "float32", "shape": [1, 5]}
     assert document["importable"] is True
     operators = {entry["operator"]: entry for entry in document["operators"]}
     assert operators["Conv"]["nodes"] == ["/body/conv"]
@@ -193,3 +194,20 @@ def test_options_without_effect_are_refused(lepton, fixed_model: Path, fixed_lib
         result = lepton("inspect", model, *options)
         assert result.exit_code == 2
         assert reason in result.stderr
+
+
+def test_functions_of_the_model_are_operators(lepton, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Square", ["x"], ["y"], "sq1", domain="my")]
+    model = onnx.load(write_model(tmp_path / "m.onnx", nodes, {"x": (TensorProto.FLOAT, ["n", 3])}, {"y": 2}))
+    body = [helper.make_node("Mul", ["a", "a"], ["b"], "product")]
+    model.functions.append(helper.make_function("my", "Square", ["a"], ["b"], body, [helper.make_opsetid("", 17)]))
+    model.opset_import.append(helper.make_opsetid("my", 1))
+    onnx.save(model, tmp_path / "m.onnx")
+    document = json.loads(lepton("inspect", tmp_path / "m.onnx", "--format", "json").stdout)
+    assert {entry["operator"]: entry["converter"] for entry in document["operators"]} == {
+        "my.Square": "function body",
+        "Mul": "lepton",
+    }
+    assert document["outputs"] == [{"name": "y", "dtype": "float32", "shape": ["n", 3]}]
+    assert document["refusal"] is None
+    assert "sq1" in lepton("inspect", tmp_path / "m.onnx", "--why", "sq1").stdout
