@@ -180,7 +180,7 @@ def _apply(
     if declared is None:
         if wanted is None:
             raise InputError(
-                f'input "{name}" has no shape in the model; give one with --input-shapes, as in {_EXAMPLE}'
+                f'input "{name}" has no shape in the model: give one, with numbers and names of sizes, as in {_EXAMPLE}'
             )
         return wanted
     return tuple(sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in declared)

@@ -180,7 +180,7 @@ def test_input_without_a_declared_shape_is_named(lepton, tmp_path: Path) -> None
     model.write_bytes(proto.SerializeToString())
     asked = lepton("run", model)
     assert asked.exit_code == 2
-    assert 'input "x" has no shape in the model; give one' in asked.stderr
+    assert 'input "x" has no shape in the model: give one' in asked.stderr
     result = lepton("run", model, "--input-shapes", "x:[2,3]")
     assert result.exit_code == 0, result.output
     assert "2x3" in result.stdout
