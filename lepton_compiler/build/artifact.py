@@ -19,6 +19,7 @@ from lepton_compiler.build.emit_executor import MANIFEST_FILE, WEIGHTS_FILE, Exe
 from lepton_compiler.build.execution_plan import plan_execution
 from lepton_compiler.build.kernel_work import KernelWork
 from lepton_compiler.build.lower_kernels import collect_kernels, compile_kernels
+from lepton_compiler.build.memory_limits import check_memory
 from lepton_compiler.build.plan_memory import plan_memory
 from lepton_compiler.build.toolchain import (
     EXPORTS,
@@ -64,13 +65,18 @@ def generate_objects(
     embed_weights_bytes: int,
     work: Mapping[str, KernelWork] = MappingProxyType({}),
 ) -> ModelObjects:
-    """Compiles kernels and executor of a SCHEDULED program into ``folder``."""
+    """Compiles kernels and executor of a SCHEDULED program into ``folder``.
+
+    Raises:
+        InputError: No process on the target could hold what the program needs.
+    """
     kernels = collect_kernels(program.module)
     workspace_bytes = compile_kernels(kernels, program.target, folder / KERNELS_OBJECT)
     plan = plan_execution(program.module, kernels.workspaces)
     layout = plan_memory(plan.allocations, plan.symbols)
     weights = folder / WEIGHTS_FILE
     constants = write_constants(plan.constants, weights)
+    check_memory(plan, layout, constants.size_bytes, program.target)
     external = output_name if constants.size_bytes > embed_weights_bytes else None
     if external is not None:
         with weights.open("ab") as file:

@@ -15,6 +15,7 @@ from lepton_compiler.build.kernel_work import UNKNOWN_WORK, CallWork, KernelWork
 from lepton_compiler.build.plan_memory import TYPICAL_SYMBOL_VALUE, SlotLayout, StaticLayout
 from lepton_compiler.build.toolchain import zig_version
 from lepton_compiler.core.abi import DTYPES, MAX_RANK
+from lepton_compiler.core.contracts import bindings, operator_name
 from lepton_compiler.core.errors import UserError
 from lepton_compiler.core.manifest import (
     FORMAT,
@@ -64,7 +65,7 @@ def describe(
             TYPICAL_SYMBOL_VALUE if isinstance(layout, SlotLayout) else None,
         ),
         kernels=_kernels(program.module, plan, work),
-        passes=_passes(program),
+        passes=pass_entries(program),
     )
 
 
@@ -108,7 +109,25 @@ def _amount(size: Size | None) -> int | str | None:
     return None if size is None else _dim_entry(size)
 
 
-def _passes(program: Program) -> tuple[PassEntry, ...]:
+def kernel_entries(module: tvm.IRModule) -> tuple[KernelEntry, ...]:
+    """The kernel calls of a SCHEDULED module, as its manifest will list them, without their work."""
+    return tuple(
+        KernelEntry(
+            binding.value.args[0].name_hint,
+            binding.var.name,
+            str(module[binding.value.args[0]].attrs["lepton.anchor"]),
+            str(module[binding.value.args[0]].attrs["lepton.schedule"]),
+            flops=None,
+            bytes=None,
+            operand_type="",
+        )
+        for binding in bindings(module)
+        if operator_name(binding.value) == "relax.call_tir"
+    )
+
+
+def pass_entries(program: Program) -> tuple[PassEntry, ...]:
+    """What passes did and declined, as the manifest lists it."""
     return tuple(
         PassEntry(
             record.pass_name,

@@ -36,6 +36,7 @@ LINK_FLAGS = (
 
 _PRINTED_CHARACTERS = 2000
 _FULL_DISK_BYTES = 1 << 20
+_FULL_DISK_WORDS = ("No space left on device", "NoSpaceLeft", "Disk quota exceeded", "DiskQuota")
 
 
 def zig_version() -> str:
@@ -68,7 +69,7 @@ def run_zig(arguments: Sequence[str], folder: Path) -> None:
 
     Raises:
         InternalError: The compiler or linker failed; the message holds what it printed.
-        OutputError: The disk of ``folder`` is full.
+        OutputError: The disk of ``folder`` or of the cache is full.
         UserError: The compiler is missing or can't be started.
     """
     environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(cache_folder() / "zig")}
@@ -90,6 +91,11 @@ def run_zig(arguments: Sequence[str], folder: Path) -> None:
         if shutil.disk_usage(folder).free < max(wanted, _FULL_DISK_BYTES):
             raise OutputError("building in the temporary folder failed: its disk is full; TMPDIR names another one")
         printed = done.stderr.decode(errors="replace").strip()
+        if any(words in printed for words in _FULL_DISK_WORDS):
+            raise OutputError(
+                f"the disk of the cache folder {cache_folder()} or of the temporary folder {folder.parent} is full; "
+                "LEPTON_CACHE and TMPDIR name other ones"
+            )
         raise InternalError(f"zig cc failed with exit code {done.returncode}: {printed[-_PRINTED_CHARACTERS:]}")
 
 

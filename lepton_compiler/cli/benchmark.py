@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from lepton_compiler.cli.benchmark_suite import TIMED_PACKAGES, SuiteOptions, list_suite, run_suite
-from lepton_compiler.cli.compare import reference_of
+from lepton_compiler.cli.compare import check_same_model, reference_of
 from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
 from lepton_compiler.cli.options import feed_options, file_path, format_option, input_shapes_option, parse_shapes
 from lepton_compiler.cli.rendering import machine_text, progress, show_json, show_table, warn_of_load
@@ -199,6 +199,8 @@ def _benchmark_one(
         as_artifact(model, CompileOptions(input_shapes=options.shapes), on_step) as library,
     ):
         with load(library) as loaded:
+            if onnx_file is not None:
+                check_same_model(loaded.manifest, onnx_file)
             inputs = options.inputs_file, options.seed
             feed = make_feed(loaded.inputs, options.shapes, *inputs, allow_nan=options.allow_nan)
         for number in threads:

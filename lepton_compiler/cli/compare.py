@@ -19,7 +19,7 @@ from lepton_compiler.cli.options import (
     threads_option,
 )
 from lepton_compiler.cli.rendering import progress, shape_text, show_json, show_table, warn
-from lepton_compiler.core.errors import UserError
+from lepton_compiler.core.errors import ModelError, UserError
 from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.evaluation.tolerances import TOLERANCES, Tolerance
 
@@ -98,7 +98,7 @@ def command(
         as_artifact(model, options, on_step) as library,
         load(library, threads=threads) as loaded,
     ):
-        _check_same_model(loaded.manifest, onnx_file)
+        check_same_model(loaded.manifest, onnx_file)
         feed = make_feed(loaded.inputs, shapes, inputs_file, seed, allow_nan=allow_nan)
         on_step("run")
         actual = loaded(*feed.values())
@@ -130,11 +130,36 @@ def reference_of(model: Path, reference: Path | None) -> Path:
     return model
 
 
-def _check_same_model(manifest: Manifest, onnx_file: Path) -> None:
-    if not onnx_file.is_file():
-        raise UserError(f"can't read {onnx_file}: no such file")
-    if hashlib.sha256(onnx_file.read_bytes()).hexdigest() != manifest.model.sha256:
-        warn(f"the artifact was compiled from another file than {onnx_file}: {manifest.model.name} with another hash")
+def check_same_model(manifest: Manifest, onnx_file: Path) -> None:
+    """Warns where ``onnx_file`` is not what the artifact was compiled from.
+
+    Raises:
+        UserError: The file can't be read, or it has other inputs than the artifact.
+    """
+    try:
+        data = onnx_file.read_bytes()
+    except OSError as error:
+        raise UserError(f"can't read {onnx_file}: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() == manifest.model.sha256:
+        return
+    wanted, found = [entry.name for entry in manifest.inputs], _input_names(onnx_file)
+    if found is not None and set(wanted) != set(found):
+        raise UserError(
+            f"{onnx_file} has the inputs {', '.join(found) or 'none'}, the artifact {', '.join(wanted) or 'none'}: "
+            f"give the ONNX file that it was compiled from, {manifest.model.name}"
+        )
+    warn(f"the artifact was compiled from another file than {onnx_file}: {manifest.model.name} with another hash")
+
+
+def _input_names(onnx_file: Path) -> list[str] | None:
+    """The inputs of an ONNX file; None where it is no valid one, of which the peer that loads it has its own say."""
+    from lepton_compiler.frontend.input_shapes import input_names
+    from lepton_compiler.frontend.load_model import load_model
+
+    try:
+        return input_names(load_model(onnx_file).proto.graph)
+    except ModelError:
+        return None
 
 
 def _all_agree(comparisons: list[OutputComparison]) -> bool:

@@ -62,10 +62,13 @@ def command(
       lepton inspect model.onnx --why /layer1/conv1/Conv
     """
     artifact = is_artifact(model)
+    _check_options(artifact, profile=profile)
     if (profile or kernels) and not artifact:
         raise click.UsageError("--profile and --kernels need an artifact; compile the model first")
     if operators and artifact:
         raise click.UsageError("--operators needs an ONNX file; an artifact has kernels, which --kernels lists")
+    if node is not None and (operators or kernels or profile):
+        raise click.UsageError("--why shows one node; give it without --operators, --kernels and --profile")
     shapes = parse_shapes(input_shapes)
     as_json = output_format == "json"
     if node is not None:
@@ -83,3 +86,30 @@ def command(
         )
     else:
         inspect_model_file(model, shapes, list_nodes=operators, as_json=as_json)
+
+
+_RUN_OPTIONS = ("inputs_file", "seed", "allow_nan", "threads")
+_COMPILE_OPTIONS = ("target", "disabled_passes")
+
+
+def _check_options(artifact: bool, *, profile: bool) -> None:
+    """Refuses options that would have no effect.
+
+    Raises:
+        UsageError: One was given; the message names all of them and what they are for.
+    """
+    ctx = click.get_current_context()
+    names = {option.name: option.opts[-1] for option in ctx.command.params if isinstance(option, click.Option)}
+
+    def given(options: tuple[str, ...]) -> str:
+        source = click.core.ParameterSource.COMMANDLINE
+        return ", ".join(names[option] for option in options if ctx.get_parameter_source(option) is source)
+
+    if not profile and (unused := given(_RUN_OPTIONS)):
+        raise click.UsageError(f"without --profile nothing is run: leave {unused} out")
+    if artifact and (unused := given(_COMPILE_OPTIONS)):
+        raise click.UsageError(f"an artifact is compiled already: leave {unused} out")
+    if artifact and not profile and given(("input_shapes",)):
+        raise click.UsageError("an artifact has its shapes already: leave --input-shapes out, or give --profile")
+    if not artifact and ctx.params["node"] is None and (unused := given(_COMPILE_OPTIONS)):
+        raise click.UsageError(f"without --why no pass is run: leave {unused} out")

@@ -20,7 +20,7 @@ from lepton_compiler.cli.rendering import (
 from lepton_compiler.core.options import Dim
 
 if TYPE_CHECKING:
-    from lepton_compiler.evaluation.model_inspection import ModelInspection
+    from lepton_compiler.evaluation.model_inspection import ModelInspection, OutputTensor
 
 _SHOWN_NODES = 3
 
@@ -41,7 +41,7 @@ def inspect_model_file(
             ("model", f"{inspection.file}, written by {inspection.producer or 'a program that does not say'}"),
             ("opset", ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in inspection.opsets.items())),
             ("inputs", ", ".join(f"{spec.name} {spec.dtype} {shape_text(spec.shape)}" for spec in inspection.inputs)),
-            ("outputs", ", ".join(_output_text(output.name, output.shape) for output in inspection.outputs)),
+            ("outputs", ", ".join(_output_text(output) for output in inspection.outputs)),
             ("parameters", count_text(inspection.statistics.parameters)),
             ("weights", bytes_text(inspection.statistics.weight_bytes)),
             ("MACs", _macs_text(inspection)),
@@ -81,8 +81,9 @@ def _document(inspection: ModelInspection) -> dict[str, Any]:
     }
 
 
-def _output_text(name: str, shape: tuple[int | str | None, ...] | None) -> str:
-    return f"{name} {'of unknown shape' if shape is None else shape_text(shape)}"
+def _output_text(output: OutputTensor) -> str:
+    shape = "of unknown shape" if output.shape is None else shape_text(output.shape)
+    return " ".join(filter(None, (output.name, output.dtype, shape)))
 
 
 def _macs_text(inspection: ModelInspection) -> str:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from lepton_compiler.core.errors import InternalError, LeptonError, OutputError
+from lepton_compiler.core.errors import InternalError, LeptonError, LeptonWarning, OutputError, UserError
 
 VERBS = (
     "compile",
@@ -63,8 +67,12 @@ class VerbGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a verb; click's own errors pass through to click."""
+        _end_in_order_on_sigterm()
         try:
-            result = super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", LeptonWarning)
+                warnings.showwarning = _warning_printer(warnings.showwarning)
+                result = super().invoke(ctx)
             # What can't be written is an error of the verb; at exit it would only be Python's.
             sys.stdout.flush()
             return result
@@ -82,8 +90,34 @@ class VerbGroup(click.Group):
             if error.filename is None and error.errno in _DISK_ERRNOS:
                 _silence_stdout()
             _report(ctx, _disk_error(error) or error)
+        except MemoryError as error:
+            _report(ctx, UserError(f"this machine's memory is too small for that: {error or 'an allocation failed'}"))
         except Exception as error:  # noqa: BLE001 (the last place that can turn a fault into a message)
             _report(ctx, error)
+
+
+def _end_in_order_on_sigterm() -> None:
+    """Has SIGTERM leave through the blocks that remove temporary files, as an interrupt does."""
+
+    def leave(number: int, frame: Any) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, leave)
+
+
+def _warning_printer(other: Callable[..., None]) -> Callable[..., None]:
+    """Shows each warning of ours once, as one line; those of other packages go to ``other``."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if not issubclass(category, LeptonWarning):
+            other(message, category, *place)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            click.echo(f"warning: {message}", err=True)
+
+    return show
 
 
 def _with_suggestion(error: click.UsageError, word: str) -> click.UsageError:

@@ -58,16 +58,17 @@ def make_feed(
     """Input tensors from a file, or random ones.
 
     Raises:
-        InputError: The file can't be read or doesn't fit the inputs, holds NaN that nobody allowed, or a symbolic
-            dimension has no size.
+        InputError: The file can't be read or doesn't fit the inputs or ``shapes``, holds NaN that nobody allowed, or a
+            symbolic dimension has no size.
     """
-    from lepton_compiler.evaluation.input_values import check_values, fixed_shapes, random_values
+    from lepton_compiler.evaluation.input_values import check_given_shapes, check_values, fixed_shapes, random_values
     from lepton_compiler.evaluation.tensor_files import read_tensors
 
     if inputs_file is None:
         return random_values(inputs, fixed_shapes(inputs, shapes), seed)
     values = read_tensors(inputs_file)
     check_values(inputs, values)
+    check_given_shapes(inputs, shapes, values)
     _check_finite(values, inputs_file, allow_nan)
     return {entry.name: values[entry.name] for entry in inputs}
 

@@ -18,6 +18,7 @@ from lepton_compiler.cli.options import (
     threads_option,
 )
 from lepton_compiler.cli.rendering import progress, shape_text, show_json, show_table, warn
+from lepton_compiler.core.errors import OutputError
 from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ def command(
 
     shapes = parse_shapes(input_shapes)
     if outputs_file is not None:
+        if (
+            inputs_file is not None
+            and outputs_file.exists()
+            and inputs_file.exists()
+            and outputs_file.samefile(inputs_file)
+        ):
+            raise OutputError(f"{outputs_file} is the file of --inputs; name another one for the outputs")
         check_writable(outputs_file, force=force)
     with (
         progress("run") as on_step,
@@ -86,6 +94,13 @@ def command(
         show_json(_document(outputs, spread, used_threads, outputs_file))
     else:
         _show(outputs, spread, used_threads, repeat, outputs_file)
+
+
+def _check_not_the_inputs(outputs_file: Path, inputs_file: Path | None) -> None:
+    if inputs_file is None or not (outputs_file.exists() and inputs_file.exists()):
+        return
+    if outputs_file.samefile(inputs_file):
+        raise OutputError(f"{outputs_file} is the file of --inputs; name another one for the outputs")
 
 
 def _times(model: Any, feed: Mapping[str, np.ndarray], repeat: int) -> Spread:

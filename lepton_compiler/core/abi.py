@@ -14,6 +14,12 @@ MAX_RANK = 8
 MAX_THREADS = 1024
 """Most threads of a session; ``LEPTON_MAX_THREADS``."""
 
+MAX_SIZE = (1 << 31) - 1
+"""Largest size of one dimension: index arithmetic is simplified under the assumption that sizes are no larger."""
+
+MAX_TENSOR_BYTES = 1 << 47
+"""No tensor is larger: what a program can address on x86-64 and, with 48-bit addresses, on AArch64."""
+
 ALIGNMENT = 64
 """Start of every tensor in bytes, for kernels use aligned vector loads; ``LEPTON_ALIGNMENT``."""
 

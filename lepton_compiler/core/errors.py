@@ -59,3 +59,7 @@ class RunError(LeptonError):
 
 class InternalError(LeptonError):
     """The compiler broke one of its own rules; the message names the pass or step."""
+
+
+class LeptonWarning(UserWarning):
+    """Something works, but probably not as the user expects; the command line prints it as one line."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import tvm
 
-from lepton_compiler.core.contracts import check_contract
+from lepton_compiler.core.contracts import bindings, check_contract
 from lepton_compiler.core.errors import InternalError, UserError
 from lepton_compiler.core.instruments import Instrument
-from lepton_compiler.core.pass_base import Pass
-from lepton_compiler.core.program import PassRecord, Program, Stage
+from lepton_compiler.core.node_names import node_of, parts_of
+from lepton_compiler.core.pass_base import Pass, PassResult
+from lepton_compiler.core.program import PassRecord, Program, Rewrite, Stage
 
 
 @dataclass(frozen=True)
@@ -62,5 +63,19 @@ def _run_pass(program: Program, pass_: Pass, stage: Stage, instruments: Sequence
         raise InternalError(f"pass {name} returned no module")
     for instrument in instruments:
         instrument.after_pass(name, result.module)
-    record = PassRecord(name, stage, result.rewrites, result.declines)
+    rewrites = (*result.rewrites, *_vanished(program.module, result))
+    record = PassRecord(name, stage, rewrites, result.declines)
     return replace(program, module=result.module, history=(*program.history, record))
+
+
+def _vanished(before: tvm.IRModule, result: PassResult) -> Iterator[Rewrite]:
+    """Nodes that are gone and that the pass has no sentence about, such as the first transpose of a pair."""
+    left = {part for name in _names(result.module) for part in parts_of(name)}
+    left |= {part for entry in result.rewrites for part in parts_of(entry.node)}
+    for part in dict.fromkeys(node_of(part) for name in _names(before) for part in parts_of(name)):
+        if part not in left and not any(node_of(name) == part for name in left):
+            yield Rewrite(part, "nothing reads it any more: removed")
+
+
+def _names(module: tvm.IRModule) -> list[str]:
+    return [binding.var.name for binding in bindings(module)]

@@ -17,6 +17,7 @@ from enum import IntEnum
 
 import tvm
 
+from lepton_compiler.core.node_names import names_node
 from lepton_compiler.targets.spec import TargetSpec
 
 
@@ -88,10 +89,11 @@ class Program:
     history: tuple[PassRecord, ...] = ()
 
     def records_of(self, node: str) -> list[tuple[PassRecord, Rewrite | Decline]]:
-        """Everything that passes did or declined on ``node``, in order; fused nodes match by each of their parts."""
+        """Everything that passes did or declined on ``node``, in order; fused nodes match by each of
+        their parts, and a node by the bindings that it became."""
         return [
             (record, entry)
             for record in self.history
             for entry in (*record.rewrites, *record.declines)
-            if node in entry.node.split("+")
+            if names_node(entry.node, node)
         ]

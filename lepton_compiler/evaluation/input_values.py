@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from lepton_compiler.core.errors import InputError
 from lepton_compiler.core.options import Dim
+from lepton_compiler.evaluation.machine import memory_bytes
+from lepton_compiler.frontend.input_shapes import item_text
 
 _EXTENSION_TYPES = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
 
@@ -62,8 +65,11 @@ def fixed_shapes(inputs: Sequence[InputTensor], given: Mapping[str, Sequence[Dim
         _bind_symbols(known[name], shape, symbols)
     open_inputs = [entry for entry in inputs if any(isinstance(d, str) and d not in symbols for d in entry.shape)]
     if open_inputs:
-        wanted = ", ".join(f'"{entry.name}:{_bracketed(entry.shape)}"' for entry in open_inputs)
-        raise InputError(f"symbolic dimensions need sizes: give --input-shapes {wanted} with numbers for the names")
+        wanted = " ".join(item_text(entry.name, entry.shape) for entry in open_inputs)
+        quote = "'" if '"' in wanted else '"'
+        raise InputError(
+            f"symbolic dimensions need sizes: give --input-shapes {quote}{wanted}{quote} with numbers for the names"
+        )
     return {entry.name: tuple(symbols[d] if isinstance(d, str) else d for d in entry.shape) for entry in inputs}
 
 
@@ -97,7 +103,17 @@ def random_values(
 
     Floating-point inputs are standard normal. Integers wider than 8 bits are 0 or 1, which is in range for token
     numbers, masks and indices of any model; 8-bit ones use their whole range.
+
+    Raises:
+        InputError: This machine's memory can't hold them, or there are no random values of an input's type.
     """
+    needed = sum(math.prod(shapes[entry.name]) * numpy_dtype(entry.dtype).itemsize for entry in inputs)
+    available = memory_bytes()
+    if available is not None and needed > available:
+        raise InputError(
+            f"the inputs take {needed / 2**30:.1f} GiB, this machine has {available / 2**30:.1f} GiB: "
+            "give smaller sizes"
+        )
     return {
         entry.name: _random_tensor(np.random.default_rng([seed, position]), entry, shapes[entry.name])
         for position, entry in enumerate(inputs)
@@ -144,6 +160,25 @@ def check_values(inputs: Sequence[InputTensor], values: Mapping[str, np.ndarray]
             raise InputError(
                 f'input "{entry.name}" has shape {_bracketed(value.shape)}, the model takes '
                 f"{_bracketed(entry.shape)}{bound}"
+            )
+
+
+def check_given_shapes(
+    inputs: Sequence[InputTensor], given: Mapping[str, Sequence[Dim]], values: Mapping[str, np.ndarray]
+) -> None:
+    """Checks that tensors have the shapes that the user gave as well.
+
+    Raises:
+        InputError: ``given`` does not fit the inputs, or says another size than a tensor has.
+    """
+    shapes = {name: value.shape for name, value in values.items()}
+    fixed_shapes(inputs, {**shapes, **{name: shape for name, shape in given.items() if name not in shapes}})
+    for name, shape in given.items():
+        have = shapes[name]
+        if len(have) != len(shape) or any(isinstance(d, int) and d != h for d, h in zip(shape, have, strict=True)):
+            raise InputError(
+                f'--input-shapes gives input "{name}" the shape {_bracketed(shape)}, the file of --inputs '
+                f"{_bracketed(have)}: leave one of them out"
             )
 
 

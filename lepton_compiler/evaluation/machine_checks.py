@@ -196,7 +196,8 @@ def _emulators() -> Iterator[Check]:
             continue
         place = find_emulator(architecture)
         if place:
-            yield Check(Path(place).name, Status.OK, f"{place} runs {architecture.value} artifacts here")
+            what = f"{place} runs programs with {architecture.value} artifacts (docs/guide/run.md)"
+            yield Check(Path(place).name, Status.OK, what)
         else:
             detail = f"not installed: {architecture.value} artifacts compile, but can't be tried here"
             yield Check(names[0], Status.MISSING, detail, "sudo apt-get install qemu-user-static")

@@ -41,7 +41,8 @@ class OperatorSupport:
         operator: Its name, with the domain where that is not ONNX's own.
         nodes: Names of the nodes that use it.
         converter: Whose converter takes it: ``"constant"`` (known at compile time), ``"lepton"``, ``"tvm"``,
-            ``"function body"`` (replaced by the body that ONNX defines for it), ``"control flow"``, or ``"none"``.
+            ``"function body"`` (replaced by the body that the model or ONNX defines for it), ``"control flow"``, or
+            ``"none"``.
         reason: Why it can't be imported, None where it can as far as is known before shapes are.
     """
 
@@ -53,9 +54,10 @@ class OperatorSupport:
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """An output with the shape that follows from the inputs; None where ONNX can't infer it."""
+    """An output with the shape that follows from the inputs; None where ONNX can't infer it, or its type."""
 
     name: str
+    dtype: str | None
     shape: tuple[int | str | None, ...] | None
 
 
@@ -149,9 +151,19 @@ def _shape(ty: Any) -> Shape | None:
 def _outputs(model: onnx.ModelProto, program: Program | None) -> tuple[OutputTensor, ...]:
     """Outputs as imported, else as the file declares them."""
     if program is None:
-        return tuple(OutputTensor(value.name, value_shape(value)) for value in model.graph.output)
+        return tuple(
+            OutputTensor(value.name, _declared_dtype(value), value_shape(value)) for value in model.graph.output
+        )
     types = program.module["main"].ret_ty.fields
-    return tuple(OutputTensor(value.name, _shape(ty)) for value, ty in zip(model.graph.output, types, strict=True))
+    return tuple(
+        OutputTensor(value.name, str(ty.dtype.dtype), _shape(ty))
+        for value, ty in zip(model.graph.output, types, strict=True)
+    )
+
+
+def _declared_dtype(value: onnx.ValueInfoProto) -> str | None:
+    kind = value.type.tensor_type.elem_type
+    return str(onnx.helper.tensor_dtype_to_np_dtype(kind)) if kind else None
 
 
 def _with_batch_one(shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
@@ -160,7 +172,11 @@ def _with_batch_one(shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
 
 
 def _converter_of(use: OperatorUse, opsets: Mapping[str, int]) -> str:
-    """The first in the importer's order: own converters, TVM's, function bodies."""
+    """The first in the importer's order: the model's functions, own converters, TVM's, ONNX's function bodies."""
+    if use.is_function:
+        return "function body"
+    if use.reason is not None and use.domain == "":
+        return NO_CONVERTER
     if use.domain == "" and use.op == "Constant":
         return "constant"
     version = opsets.get(use.domain, 1)

@@ -11,6 +11,8 @@ import numpy as np
 from lepton_compiler.core.errors import InputError
 from lepton_compiler.evaluation.result_files import complete_file
 
+_ZIP_MAGIC = b"PK\x03\x04"
+
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """Reads all arrays of an ``.npz`` file.
@@ -21,6 +23,9 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
+                file.seek(0)
+                if file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC:
+                    raise InputError(f"{path} is truncated: it begins as an .npz file, but its end is missing")
                 raise InputError(f"{path} is not an .npz file; write one with numpy.savez(path, input_name=array)")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:

@@ -7,6 +7,7 @@ handle is noted and the walk goes on, so that one run finds everything that a mo
 
 from __future__ import annotations
 
+import math
 import re
 import traceback
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,16 @@ import ml_dtypes  # noqa: F401 - registers bfloat16 and float8 with NumPy, which
 import numpy as np
 import onnx
 import tvm
-from tvm import relax, topi
+from tvm import relax, tirx, topi
 
+from lepton_compiler.core.abi import MAX_TENSOR_BYTES
 from lepton_compiler.core.errors import InternalError
+from lepton_compiler.core.program import Rewrite
 from lepton_compiler.frontend import fold_constants, function_bodies, shape_operators, tvm_converters, unrolled_loops
 from lepton_compiler.frontend.conversion import Conversion, ConversionError
 from lepton_compiler.frontend.declared_shapes import declared_shapes, empty_inputs, shapes_before
 from lepton_compiler.frontend.load_model import LoadedModel
+from lepton_compiler.frontend.onnx_schemas import why_unknown
 from lepton_compiler.frontend.onnx_values import densify, node_attributes, type_of
 from lepton_compiler.frontend.operator_census import CONTROL_FLOW, canonical_domain, why_unsupported
 from lepton_compiler.frontend.operators.registry import Converter, find_converter, find_run_time_converter
@@ -48,10 +52,12 @@ class GraphConverter:
 
     Attributes:
         refusals: The nodes that could not be converted.
+        folded: The model's own nodes, those of subgraphs and functions left out, that need no operator, and why.
     """
 
     def __init__(self, model: LoadedModel, builder: relax.BlockBuilder) -> None:
         self.refusals: list[Refusal] = []
+        self.folded: list[Rewrite] = []
         self._model = model
         self._builder = builder
         self._functions = function_bodies.local_functions(model.proto)
@@ -101,9 +107,21 @@ class GraphConverter:
             except ConversionError as error:
                 self.refusals.append(Refusal(_operator_label(node), scope.name_of(node), str(error)))
                 results = [_UNAVAILABLE] * len(node.output)
+            if scope.is_model:
+                self._note_folding(node, results, scope)
             for name, value in zip(node.output, results, strict=False):
                 if name:
                     scope.values[name] = value
+
+    def _note_folding(self, node: onnx.NodeProto, results: Sequence[Any], scope: Scope) -> None:
+        what = [_folding(value) for name, value in zip(node.output, results, strict=False) if name]
+        if not what or None in what:
+            # Where an input is handed on, its name is that of another node.
+            given = [scope.values.get(name) for name in node.input]
+            if not any(value is result for value in given for result in results if isinstance(value, relax.Expr)):
+                return
+            what = ["gives back its input: no operator needed"]
+        self.folded.append(Rewrite(scope.name_of(node), what[0] or ""))
 
     def _read(self, name: str, scope: Scope) -> Any:
         """The value of a name; constants that converters have used are Relax constants only once."""
@@ -129,6 +147,9 @@ class GraphConverter:
             return [_UNAVAILABLE] * len(node.output)
         if function is not None:
             return self._call_function(node, function, inputs, scope)
+        unknown = why_unknown(node, scope.opsets.get(domain, 1))
+        if unknown is not None:
+            raise ConversionError(unknown)
         if domain == "" and node.op_type in CONTROL_FLOW:
             if node.op_type == "If":
                 return self._convert_if(node, inputs, scope)
@@ -204,6 +225,8 @@ class GraphConverter:
             raise ConversionError(f"its inputs' types or shapes don't fit together: {_reason(error)}") from error
         if isinstance(bound.ty, relax.TensorType) and bound.ty.shape is None:
             raise ConversionError(_unknown_shape(conversion))
+        if isinstance(bound.ty, relax.TensorType):
+            _check_sizes(bound.ty)
         return bound
 
     def _call_function(
@@ -273,6 +296,13 @@ class GraphConverter:
         return [self._read(output.name, inner) for output in graph.output]
 
 
+def _folding(value: Any) -> str | None:
+    """How a value is known while importing; None where it exists only when the model runs."""
+    if isinstance(value, np.ndarray | tvm.ir.GenericConst):
+        return "folded to a constant while importing"
+    return "computed from the inputs' sizes, without a kernel" if isinstance(value, ShapeValue) else None
+
+
 def _run_converter(converter: Converter, conversion: Conversion) -> Any:
     """What a converter gives.
 
@@ -296,8 +326,9 @@ def _run_converter(converter: Converter, conversion: Conversion) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error, with TVM's print-out of an operator cut down to the operator's name."""
+    """The first line of an error, with TVM's print-outs of operators and sizes cut down to names and numbers."""
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = re.sub(r"\bT\.int(?:32|64)\((\d+)\)", r"\1", line)
     return re.sub(r'ir\.Op\(.*?name="([\w.]+)".*?support_level=\d+\)', r"\1", line)
 
 
@@ -307,6 +338,16 @@ def _is_raised_by_tvm(error: Exception) -> bool:
     return bool(frames) and (
         Path(frames[-1].filename).is_relative_to(_TVM_FOLDER) or frames[-1].filename.endswith(_COMPILED_SOURCES)
     )
+
+
+def _check_sizes(tensor: relax.TensorType) -> None:
+    """Refuses results that have no meaning or that no memory could hold."""
+    sizes = [int(size) if isinstance(size, tirx.IntImm) else None for size in tensor.shape.values]
+    shape = "[" + ",".join(str(size) for size in tensor.shape.values) + "]"
+    if any(size is not None and size < 0 for size in sizes):
+        raise ConversionError(f"its result would have the shape {shape}")
+    if math.prod(size for size in sizes if size is not None) > MAX_TENSOR_BYTES:
+        raise ConversionError(f"its result would have the shape {shape}, which no memory could hold")
 
 
 def _operator_label(node: onnx.NodeProto) -> str:

@@ -10,12 +10,16 @@ from tvm import relax, tirx
 from lepton_compiler.core.contracts import check_contract
 from lepton_compiler.core.errors import UnsupportedOperatorError
 from lepton_compiler.core.options import CompileOptions, Dim
-from lepton_compiler.core.program import ModelSource, Program, Stage
+from lepton_compiler.core.program import ModelSource, PassRecord, Program, Rewrite, Stage
+from lepton_compiler.frontend.check_shapes import check_shapes
 from lepton_compiler.frontend.convert_graph import GraphConverter
 from lepton_compiler.frontend.input_shapes import InputSpec, resolve_inputs
 from lepton_compiler.frontend.load_model import LoadedModel, load_model
 from lepton_compiler.frontend.unsupported import describe_refusals
 from lepton_compiler.targets.spec import TargetSpec
+
+IMPORT = "import"
+"""What the history calls the import: no pass, and the first to change a node."""
 
 
 def import_model(path: Path, options: CompileOptions, target: TargetSpec) -> Program:
@@ -30,13 +34,14 @@ def import_model(path: Path, options: CompileOptions, target: TargetSpec) -> Pro
         The program at stage IMPORTED.
 
     Raises:
-        ModelError: The file can't be read or is no valid ONNX model.
+        ModelError: The file can't be read or is no valid ONNX model, or types or shapes in it don't fit together.
         UnsupportedOperatorError: Nodes can't be converted; the message lists all of them by operator.
         InputError: ``options.input_shapes`` does not fit the model.
     """
     model = load_model(Path(path))
     inputs = resolve_inputs(model.proto.graph, options.input_shapes)
-    module = _convert(model, inputs)
+    check_shapes(model.path, model.proto, model.opsets, inputs)
+    module, folded = _convert(model, inputs)
     check_contract(module, Stage.IMPORTED)
     source = ModelSource(
         name=model.path.name,
@@ -44,10 +49,12 @@ def import_model(path: Path, options: CompileOptions, target: TargetSpec) -> Pro
         opset=model.opsets.get("", 0),
         metadata={entry.key: entry.value for entry in model.proto.metadata_props},
     )
-    return Program(module, target, source)
+    record = PassRecord(IMPORT, Stage.IMPORTED, folded)
+    return Program(module, target, source, history=(record,))
 
 
-def _convert(model: LoadedModel, inputs: tuple[InputSpec, ...]) -> tvm.IRModule:
+def _convert(model: LoadedModel, inputs: tuple[InputSpec, ...]) -> tuple[tvm.IRModule, tuple[Rewrite, ...]]:
+    """The module, and which of the model's nodes it needs no operator for."""
     parameters = _parameters(inputs)
     builder = relax.BlockBuilder()
     converter = GraphConverter(model, builder)
@@ -63,7 +70,7 @@ def _convert(model: LoadedModel, inputs: tuple[InputSpec, ...]) -> tvm.IRModule:
     }
     module.update_func(module.get_global_var("main"), module["main"].with_attrs(names))
     # Bindings that are no outputs become dataflow variables, which is what TVM's passes look at.
-    return relax.transform.ConvertToDataflow(min_size=1)(module)
+    return relax.transform.ConvertToDataflow(min_size=1)(module), tuple(converter.folded)
 
 
 def _parameters(inputs: tuple[InputSpec, ...]) -> list[relax.Var]:

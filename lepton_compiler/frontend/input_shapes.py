@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
 
+from lepton_compiler.core.abi import MAX_SIZE, MAX_TENSOR_BYTES
 from lepton_compiler.core.errors import InputError, ModelError
 from lepton_compiler.core.options import Dim
 
-_ITEM = re.compile(r"\s*(?P<name>[^\s\[\]]+?)\s*:\s*\[(?P<dims>[^\[\]]*)\]\s*[,;]?")
+# A name in quotes may hold anything but its quote.
+_ITEM = re.compile(
+    r"""\s*(?:"(?P<double>[^"]+)"|'(?P<single>[^']+)'|(?P<name>[^\s\[\]]+?))\s*:\s*\[(?P<dims>[^\[\]]*)\]\s*[,;]?"""
+)
+_PLAIN_NAME = re.compile(r"""[^\s\[\]"',;]+\Z""")
 _SYMBOL = re.compile(r"[A-Za-z_][\w.\-]*\Z")
 _EXAMPLE = '--input-shapes "x:[1,3,224,224] tokens:[1,n]"'
 
@@ -34,9 +40,11 @@ class InputSpec:
 def parse_input_shapes(text: str) -> dict[str, tuple[Dim, ...]]:
     """Parses ``"x:[1,3,224,224] y:[n,16]"``; a name keeps a dimension symbolic.
 
+    An input's name that holds spaces or brackets stands in quotes: ``'"my input":[1,3]'``.
+
     Raises:
-        InputError: The text is not of that form, an input comes twice, or a dimension is neither a positive
-            number nor a name.
+        InputError: The text is not of that form, an input comes twice, a dimension is neither a positive number nor a
+            name, or no memory could hold the input.
     """
     shapes: dict[str, tuple[Dim, ...]] = {}
     position = 0
@@ -44,12 +52,19 @@ def parse_input_shapes(text: str) -> dict[str, tuple[Dim, ...]]:
         match = _ITEM.match(text, position)
         if match is None:
             raise InputError(f'can\'t read the input shapes at "{text[position:].strip()}"; write them as {_EXAMPLE}')
-        name = match["name"]
+        name = match["double"] or match["single"] or match["name"]
         if name in shapes:
             raise InputError(f'the input shapes name "{name}" twice')
         shapes[name] = tuple(_parse_dim(dim, name) for dim in match["dims"].split(",") if match["dims"].strip())
+        check_extent(name, shapes[name])
         position = match.end()
     return shapes
+
+
+def item_text(name: str, shape: Iterable[Dim]) -> str:
+    """One input's shape as ``parse_input_shapes`` reads it."""
+    quote = "" if _PLAIN_NAME.match(name) else "'" if '"' in name else '"'
+    return f"{quote}{name}{quote}:[{','.join(str(dim) for dim in shape)}]"
 
 
 def _parse_dim(text: str, name: str) -> Dim:
@@ -59,6 +74,12 @@ def _parse_dim(text: str, name: str) -> Dim:
     if _SYMBOL.match(text):
         return text
     raise InputError(f'input "{name}": dimension "{text}" is neither a number nor a name; write it as in {_EXAMPLE}')
+
+
+def input_names(graph: onnx.GraphProto) -> list[str]:
+    """Inputs that a caller has to give: those that are no initializers."""
+    constants = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    return [value.name for value in graph.input if value.name not in constants]
 
 
 def resolve_inputs(graph: onnx.GraphProto, requested: Mapping[str, tuple[Dim, ...]]) -> tuple[InputSpec, ...]:
@@ -71,16 +92,33 @@ def resolve_inputs(graph: onnx.GraphProto, requested: Mapping[str, tuple[Dim, ..
         InputError: A requested name is unknown, a rank differs, a size is not positive, or a fixed size is changed.
         ModelError: An input is not a tensor of numbers, or has no shape and none was requested.
     """
-    constants = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
-    declared = [_declared(value) for value in graph.input if value.name not in constants]
+    names = set(input_names(graph))
+    declared = [_declared(value) for value in graph.input if value.name in names]
     _check_names(requested, [name for name, _, _ in declared])
     sizes: dict[str, Dim] = {}
     for name, shape, _ in declared:
         if name in requested:
             _match(name, shape, requested[name], sizes)
-    return tuple(
+    specs = tuple(
         InputSpec(name, _apply(name, shape, requested.get(name), sizes), dtype) for name, shape, dtype in declared
     )
+    for spec in specs:
+        check_extent(spec.name, spec.shape)
+    return specs
+
+
+def check_extent(name: str, shape: tuple[Dim, ...]) -> None:
+    """Refuses an input that no memory could hold.
+
+    Raises:
+        InputError: A size, or the number of elements, is beyond every machine; symbolic sizes count as 1.
+    """
+    sizes = [dim for dim in shape if isinstance(dim, int)]
+    largest = max(sizes, default=0)
+    if largest > MAX_SIZE:
+        raise InputError(f'input "{name}": a dimension of {largest} is too large; {MAX_SIZE} is the most')
+    if math.prod(sizes) > MAX_TENSOR_BYTES:
+        raise InputError(f'input "{name}" with the shape {_text(shape)} is larger than any memory')
 
 
 def _declared(value: onnx.ValueInfoProto) -> tuple[str, tuple[Dim, ...] | None, str]:
@@ -141,7 +179,9 @@ def _apply(
 ) -> tuple[Dim, ...]:
     if declared is None:
         if wanted is None:
-            raise InputError(f'input "{name}" has no shape in the model; give one, for example {_EXAMPLE}')
+            raise InputError(
+                f'input "{name}" has no shape in the model: give one, with numbers and names of sizes, as in {_EXAMPLE}'
+            )
         return wanted
     return tuple(sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in declared)
 

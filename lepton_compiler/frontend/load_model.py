@@ -17,6 +17,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from lepton_compiler.core.errors import ModelError
+from lepton_compiler.frontend.onnx_schemas import has_unknown_operators, put_unknown_operators_apart
 from lepton_compiler.frontend.wire_format import describe_damage
 
 _PROTOBUF_LIMIT_BYTES = (1 << 31) - 1
@@ -69,15 +70,45 @@ def load_model(path: Path) -> LoadedModel:
     external = [tensor for tensor in _all_tensors(proto) if _is_external(tensor)]
     for tensor in external:
         _external_range(tensor, path)
-    try:
-        # The checker looks for external files beside the path that it is given.
-        onnx.checker.check_model(str(path) if external else data)
-    except onnx.checker.ValidationError as error:
-        raise ModelError(f"{path} is not a valid ONNX model: {_first_lines(str(error))}") from error
+    _check(proto, opsets, data, path, has_external_data=bool(external))
     for tensor in _tensors_in_messages(proto):
         if _is_external(tensor):
             _inline(tensor, path)
     return LoadedModel(path, proto, hashlib.sha256(data).hexdigest(), opsets)
+
+
+def _check(proto: onnx.ModelProto, opsets: dict[str, int], data: bytes, path: Path, *, has_external_data: bool) -> None:
+    """Refuses what ONNX's checker refuses; operators that don't exist are left to whoever
+    lists all of them, and missing shapes to whoever knows those that the user gives."""
+    checked: bytes | str = data
+    if has_unknown_operators(proto, opsets) or any(_without_shape(proto.graph)):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(proto)
+        put_unknown_operators_apart(copy, opsets)
+        for value in _without_shape(copy.graph):
+            # The checker would not say which; outputs need none, and inputs get theirs from the user.
+            value.type.tensor_type.shape.SetInParent()
+        for tensor in _all_tensors(copy):
+            if _is_external(tensor):
+                tensor.CopyFrom(onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
+        checked = copy.SerializeToString()
+    elif has_external_data:
+        # The checker looks for external files beside the path that it is given.
+        checked = str(path)
+    try:
+        onnx.checker.check_model(checked)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{path} is not a valid ONNX model: {_first_lines(str(error))}") from error
+    if not proto.graph.output:
+        raise ModelError(f"{path} has no outputs, so there is nothing to compute: export the model again with outputs")
+
+
+def _without_shape(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    """Inputs and outputs that are tensors of a known type and of no declared shape."""
+    for value in (*graph.input, *graph.output):
+        tensor = value.type.tensor_type
+        if value.type.HasField("tensor_type") and tensor.elem_type and not tensor.HasField("shape"):
+            yield value
 
 
 def _read_bytes(path: Path) -> bytes:

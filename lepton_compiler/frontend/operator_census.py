@@ -9,6 +9,7 @@ import onnx
 
 from lepton_compiler.frontend import function_bodies, tvm_converters
 from lepton_compiler.frontend.function_bodies import FunctionKey
+from lepton_compiler.frontend.onnx_schemas import why_unknown
 from lepton_compiler.frontend.operators.registry import find_converter
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
@@ -28,12 +29,14 @@ class OperatorUse:
         op: Operator type.
         nodes: Names of the nodes that use it.
         reason: Why it can't be imported, None where it can as far as is known before the nodes are looked at.
+        is_function: Whether the model brings its body along.
     """
 
     domain: str
     op: str
     reason: str | None
     nodes: list[str] = field(default_factory=list)
+    is_function: bool = False
 
     @property
     def label(self) -> str:
@@ -49,7 +52,9 @@ def take_census(model: onnx.ModelProto, opsets: Mapping[str, int]) -> list[Opera
         domain = canonical_domain(node.domain)
         key = (domain, node.op_type)
         if key not in uses:
-            uses[key] = OperatorUse(domain, node.op_type, why_unsupported(node, versions))
+            is_function = function_bodies.function_key(node) in functions
+            reason = None if is_function else why_unsupported(node, versions)
+            uses[key] = OperatorUse(domain, node.op_type, reason, is_function=is_function)
         uses[key].nodes.append(node_name(node))
     return list(uses.values())
 
@@ -68,6 +73,9 @@ def why_unsupported(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | 
     """Why no node of this operator can be imported, None where some can."""
     domain = canonical_domain(node.domain)
     version = versions.get(domain, 1)
+    unknown = why_unknown(node, version)
+    if unknown is not None:
+        return unknown
     if find_converter(domain, node.op_type, version) is not None:
         return None
     if domain == "" and (node.op_type in CONTROL_FLOW or tvm_converters.is_available(domain, node.op_type)):
@@ -86,15 +94,15 @@ def _nodes(
     versions: dict[str, int],
     callers: tuple[FunctionKey, ...],
 ) -> Iterator[tuple[onnx.NodeProto, dict[str, int]]]:
-    """All nodes with the operator set versions that hold for them; calls of local functions are followed."""
+    """All nodes with the operator set versions that hold for them; a call of a local function, then its body."""
     for node in nodes:
+        yield node, versions
         key = function_bodies.function_key(node)
         function = functions.get(key)
         if function is not None and key not in callers:
             inner = {canonical_domain(entry.domain): entry.version for entry in function.opset_import}
             yield from _nodes(function.node, functions, inner, (*callers, key))
             continue
-        yield node, versions
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 yield from _nodes(attribute.g.node, functions, versions, callers)

@@ -32,6 +32,11 @@ class Scope:
     outer: Scope | None = None
     declared: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
+    @property
+    def is_model(self) -> bool:
+        """Whether this is the model's own graph, no subgraph and no function body."""
+        return self.outer is None and not self.prefix
+
     def lookup(self, name: str) -> Any:
         """The value of ``name`` here or in the scopes around."""
         scope: Scope | None = self

@@ -77,7 +77,8 @@ def check_runs_here(artifact: ArtifactFile) -> None:
     if host is None or target.architecture != host.value:
         raise ArtifactError(
             f"{artifact.path} was compiled for {target.architecture} (target {target.name}), this machine is "
-            f"{host.value if host else 'of another kind'}: compile the model with --target native here"
+            f"{host.value if host else 'of another kind'}: compile the model with --target native here; "
+            "docs/guide/run.md shows how to run it under an emulator"
         )
     missing = missing_features(target.cpu_features)
     if missing:

@@ -112,6 +112,8 @@ class Model:
 
     @threads.setter
     def threads(self, count: int) -> None:
+        if not isinstance(count, int | np.integer):
+            raise InputError(f"threads must be a number from 0 to {MAX_THREADS}, given {count!r}")
         if not 0 <= count <= MAX_THREADS:
             raise InputError(f"threads must be 0 to {MAX_THREADS}, given {count}")
         with self._lock:

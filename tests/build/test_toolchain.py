@@ -155,6 +155,17 @@ def test_cache_on_a_full_disk_is_an_output_error(own_cache: Path, monkeypatch: p
         toolchain.runtime_objects(TRIPLE, CPU)
 
 
+def test_compiler_without_room_for_its_cache_is_an_output_error(
+    own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zig = tmp_path / "zig"
+    zig.write_text("#!/bin/sh\necho 'error: unable to create compilation: No space left on device' >&2\nexit 1\n")
+    zig.chmod(0o755)
+    monkeypatch.setattr(toolchain, "_zig", lambda: str(zig))
+    with pytest.raises(OutputError, match=r"the cache folder .*cache.* is full; LEPTON_CACHE and TMPDIR"):
+        toolchain.run_zig(["-c", "one.c"], tmp_path)
+
+
 def test_objects_name_no_path_of_this_machine() -> None:
     for path in toolchain.runtime_objects(TRIPLE, CPU):
         assert str(path.parent.parent).encode() not in path.read_bytes()

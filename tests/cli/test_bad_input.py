@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -255,7 +256,7 @@ def test_library_that_is_no_artifact(lepton, tmp_path: Path) -> None:
     [
         (b"", "is not an .npz file"),
         (b"hello" * 100, "is not an .npz file"),
-        (b"PK\x03\x04" + b"\0" * 60, "is not an .npz"),
+        (b"PK\x03\x04" + b"\0" * 60, "is truncated"),
     ],
 )
 def test_input_file_that_is_no_npz(lepton, fixed_library: Path, tmp_path: Path, content: bytes, reason: str) -> None:
@@ -286,3 +287,74 @@ def test_reference_that_peers_cannot_read(lepton, fixed_library: Path, fixed_mod
 def test_valid_models_pass_the_same_checks(fixed_model: Path) -> None:
     """The defects above are what is refused, not the model that they were made from."""
     onnx.checker.check_model(str(fixed_model), full_check=True)
+
+
+@pytest.mark.parametrize("batch", [2**31, 2**63 - 1, 10**20])
+@pytest.mark.parametrize("verb", ["compile", "run", "inspect"])
+def test_sizes_beyond_every_machine(lepton, batch_model: Path, tmp_path: Path, verb: str, batch: int) -> None:
+    output = ["-o", tmp_path / "m.so"] if verb == "compile" else []
+    result = lepton(verb, batch_model, *output, "--input-shapes", f"image:[{batch},3,8,8]")
+    assert result.exit_code == 2
+    assert f"a dimension of {batch} is too large" in result.stderr
+
+
+def test_more_elements_than_every_machine_holds(lepton, batch_library: Path) -> None:
+    result = lepton("run", batch_library, "--input-shapes", "image:[2000000000,2000000000,2000000000,8]")
+    assert result.exit_code == 2
+    assert "is larger than any memory" in result.stderr
+
+
+def test_inputs_larger_than_this_machine(lepton, batch_library: Path) -> None:
+    result = lepton("run", batch_library, "--input-shapes", "image:[2000000000,3,8,8]")
+    assert result.exit_code == 2
+    assert "the inputs take 1430.5 GiB, this machine has" in result.stderr
+
+
+def test_memory_beyond_this_machine_is_warned_of(lepton, batch_model: Path, tmp_path: Path) -> None:
+    result = lepton("compile", batch_model, "-o", tmp_path / "m.so", "--input-shapes", "image:[100000000,3,8,8]")
+    assert result.exit_code == 0, result.output
+    assert "warning: one run needs" in result.stderr
+    assert "this machine has" in result.stderr
+
+
+def test_memory_beyond_the_targets_addresses_is_refused(lepton, batch_model: Path, tmp_path: Path) -> None:
+    shape = ("--input-shapes", "image:[10000000,3,8,8]")
+    result = lepton("compile", batch_model, "-o", tmp_path / "m.so", "--target", "arm-cortex-a7", *shape)
+    assert result.exit_code == 2
+    assert "more than arm-cortex-a7 can address" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["compare", "benchmark"])
+def test_reference_with_other_inputs(lepton, fixed_library: Path, tmp_path: Path, verb: str) -> None:
+    nodes = [helper.make_node("Relu", ["picture"], ["y"], "relu")]
+    other = write_model(tmp_path / "other.onnx", nodes, {"picture": (TensorProto.FLOAT, [1, 3, 8, 8])}, {"y": 4})
+    result = lepton(verb, fixed_library, other)
+    assert result.exit_code == 2
+    assert "has the inputs picture, the artifact image: give the ONNX file that it was compiled from" in result.stderr
+
+
+def test_termination_removes_temporary_files(fixed_model: Path, tmp_path: Path) -> None:
+    """A compiler that hangs stands for one that takes long."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    script = (
+        "from lepton_compiler.build import artifact\n"
+        "import time\n"
+        "def hang(*arguments):\n    print('here', flush=True)\n    time.sleep(60)\n"
+        "artifact.generate_objects = hang\n"
+        "from lepton_compiler.cli.main import main\nmain()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "compile", fixed_model, "-o", tmp_path / "m.so"],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        assert list(temporary.iterdir()) != []
+        process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(temporary.iterdir()) == []
+    assert not (tmp_path / "m.so").exists()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
@@ -129,3 +130,57 @@ def test_infinities_are_mentioned(lepton, fixed_library: Path, tmp_path: Path) -
     assert result.exit_code == 0
     assert 'warning: input "image"' in result.stderr
     assert "1 infinite values" in result.stderr
+
+
+def test_outputs_file_is_not_the_inputs_file(lepton, fixed_library: Path, tmp_path: Path) -> None:
+    file = tmp_path / "in.npz"
+    np.savez(file, image=np.zeros((1, 3, 8, 8), np.float32))
+    before = file.read_bytes()
+    result = lepton("run", fixed_library, "--inputs", file, "--outputs", file, "--force")
+    assert result.exit_code == 2
+    assert "is the file of --inputs" in result.stderr
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("shapes", "reason"),
+    [
+        ("image:[3,3,8,8]", 'gives input "image" the shape [3,3,8,8], the file of --inputs [2,3,8,8]'),
+        ("picture:[2,3,8,8]", 'names "picture", which is no input'),
+        ("image:[2,3,8,8]", ""),
+        ("image:[batch,3,8,8]", ""),
+    ],
+)
+def test_input_file_and_shapes_must_agree(
+    lepton, batch_library: Path, tmp_path: Path, shapes: str, reason: str
+) -> None:
+    np.savez(tmp_path / "in.npz", image=np.zeros((2, 3, 8, 8), np.float32))
+    result = lepton("run", batch_library, "--inputs", tmp_path / "in.npz", "--input-shapes", shapes)
+    assert result.exit_code == (2 if reason else 0), result.output
+    assert reason in result.stderr
+
+
+def test_names_with_spaces_are_quoted(lepton, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["my input/é"], ["y"], "relu")]
+    model = write_model(tmp_path / "m.onnx", nodes, {"my input/é": (TensorProto.FLOAT, ["n", 3])}, {"y": 2})
+    assert lepton("compile", model, "-o", tmp_path / "m.so").exit_code == 0
+    asked = lepton("run", tmp_path / "m.so")
+    assert """give --input-shapes '"my input/é":[n,3]' with numbers""" in asked.stderr
+    result = lepton("run", tmp_path / "m.so", "--input-shapes", '"my input/é":[2,3]')
+    assert result.exit_code == 0, result.output
+    assert "2x3" in result.stdout
+
+
+def test_input_without_a_declared_shape_is_named(lepton, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"], "relu")]
+    model = write_model(tmp_path / "m.onnx", nodes, {"x": (TensorProto.FLOAT, [1])}, {"y": 1})
+    proto = onnx.load(model)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    model.write_bytes(proto.SerializeToString())
+    asked = lepton("run", model)
+    assert asked.exit_code == 2
+    assert 'input "x" has no shape in the model: give one' in asked.stderr
+    result = lepton("run", model, "--input-shapes", "x:[2,3]")
+    assert result.exit_code == 0, result.output
+    assert "2x3" in result.stdout

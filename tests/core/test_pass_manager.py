@@ -38,6 +38,18 @@ class ChangeInput(Pass):
 
 
 @dataclass(frozen=True)
+class DropAll(Pass):
+    """Gives back the input of ``main``, without a word about its nodes."""
+
+    def run(self, module: tvm.IRModule, target: TargetSpec) -> PassResult:
+        builder = relax.BlockBuilder()
+        x = relax.Var("x", relax.TensorType((2, 3), "float32"))
+        with builder.function("main", [x], attrs={"input_names": ["x"], "output_names": ["y"]}):
+            builder.emit_func_output(x)
+        return PassResult(builder.get())
+
+
+@dataclass(frozen=True)
 class Crash(Pass):
     """Fails."""
 
@@ -109,6 +121,11 @@ def test_takes_a_program_through_its_stages_and_keeps_the_history() -> None:
         PassRecord("keep-all", Stage.FUSED, *entries),
     )
     assert (program.stage, program.history) == (Stage.IMPORTED, ())
+
+
+def test_nodes_that_a_pass_is_silent_about_are_recorded_when_they_vanish() -> None:
+    program = run_stages(relu_program(), [StagePlan(Stage.CANONICAL, (DropAll(),))])
+    assert program.history[0].rewrites == (Rewrite("relu1", "nothing reads it any more: removed"),)
 
 
 def test_gives_each_pass_a_module_of_its_own() -> None:

@@ -110,6 +110,16 @@ def test_constant_and_zero_references_have_a_scale() -> None:
     assert not compared(np.full(3, 1e-3), np.zeros(3)).agrees
 
 
+def test_rounding_at_one_is_no_disagreement_of_outputs_near_zero() -> None:
+    """Sigmoids of very negative numbers, as a detector gives them where there is nothing to detect."""
+    reference = np.linspace(1e-9, 1e-6, 1000, dtype=np.float32)
+    error = np.float32(1.2e-7) * np.resize([1, -1], 1000).astype(np.float32)
+    assert compared(reference + error, reference, "strict").agrees
+    assert not compared(reference + 5 * error, reference, "loose").agrees
+    assert not compared(np.zeros_like(reference), reference, "fp32").agrees
+    assert not compared(reference[::-1].copy() * np.float32(1e-2), reference * np.float32(1e-2), "fp32").agrees
+
+
 def test_empty_and_scalar_outputs() -> None:
     assert compared(np.zeros((0, 4)), np.zeros((0, 4))).agrees
     assert compared(np.array(True), np.array(True)).agrees

@@ -26,7 +26,7 @@ def test_fixed_inputs_need_nothing() -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({}, '--input-shapes "ids:[batch,n]", "mask:[batch,n]"'),
+        ({}, '--input-shapes "ids:[batch,n] mask:[batch,n]"'),
         ({"ids": (2, "n")}, 'needs a number here, not "n"|symbolic dimensions need sizes'),
         ({"tokens": (2, 7)}, '"tokens", which is no input; inputs: ids, mask'),
         ({"ids": (2,)}, "1 dimensions, it has 2"),

@@ -150,8 +150,8 @@ def test_everything_unsupported_is_reported_at_once(tmp_path: Path) -> None:
     inputs = {**X, "target": (TensorProto.INT64, [2])}
     path = save(tmp_path / "m.onnx", nodes, inputs, ["c", "d", "y"])
     model = onnx.load(path)
-    for output, rank in zip(model.graph.output, (2, 2, 2), strict=True):
-        output.CopyFrom(helper.make_tensor_value_info(output.name, FLOAT, [None] * rank))
+    for output, kind in zip(model.graph.output, (FLOAT, TensorProto.INT64, FLOAT), strict=True):
+        output.CopyFrom(helper.make_tensor_value_info(output.name, kind, [None] * 2))
     onnx.save(model, path)
     message = refusal(path)
     assert "4 nodes of 3 operators" in message

@@ -195,6 +195,11 @@ def test_symbols_that_do_not_fit(symbolic: Path, a_shape: tuple, b_shape: tuple,
     assert message in str(error.value)
 
 
+def test_threads_that_are_no_number(affine: Path) -> None:
+    with pytest.raises(InputError, match="threads must be a number from 0 to 1024, given 'a'"):
+        load(affine, threads="a")  # type: ignore[arg-type]
+
+
 def test_threads(affine: Path) -> None:
     model = load(affine)
     default = model.threads
