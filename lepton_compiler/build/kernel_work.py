@@ -1,7 +1,8 @@
 """How much work a kernel is: operations of the model's arithmetic, and bytes that it has to move.
 
 Counted from the kernels as fusion left them, so that no tile's padding is taken for work. Of a result that is longer
-than what the kernel reads of it (output channels filled up to whole vectors), only what is read counts.
+than what the kernel reads of it (output channels filled up to whole vectors), only what is read counts; where activations
+are packed, the channels that fill the last vector are computed and count.
 """
 
 from __future__ import annotations
@@ -216,11 +217,15 @@ def _constant(size: Size) -> tirx.Expr:
 
 
 def _rough(size: Size) -> int:
-    """A number to compare by: symbols are taken for a typical size."""
+    """A number to compare by: symbols are taken for a typical size; 0 where the size has no such number."""
     if isinstance(size, int):
         return size
     typical = {variable: tirx.const(_TYPICAL_SIZE, variable.ty.dtype) for variable in _found(size, tirx.Var)}
-    simple = tvm.sym.Analyzer().simplify(substitute(size, typical))
+    try:
+        simple = tvm.sym.Analyzer().simplify(substitute(size, typical))
+    except tvm.error.InternalError:
+        # A loop's own variable may count how far a number is shifted: a typical size is no such count.
+        return 0
     return int(simple) if isinstance(simple, tirx.IntImm) else 0
 
 

@@ -142,7 +142,7 @@ def folded_library(folded_model: Path) -> Path:
         ("/Identity", "gives back its input: no operator needed"),
         ("tr1", "nothing reads it any more: removed"),
         ("tr2", "undoes tr1: removed"),
-        ("cv", "packed the weight for vectors of outputs"),
+        ("cv", "reads 3 plain channels, writes packed ones"),
     ],
 )
 def test_why_knows_nodes_that_became_none_or_several(
