@@ -21,7 +21,7 @@ from lepton_compiler.targets.spec import TargetSpec
 
 _EFFICIENCY = 0.92
 """Share of the arithmetic peak that register tiles reach."""
-_STREAM_BYTES_PER_CYCLE = 8.0
+_STREAM_BYTES_PER_CYCLE = 7.0
 """Bytes of weights that a core takes in from the last cache or from memory in a cycle."""
 _TRANSFORM_CYCLES = 1.25
 """Cycles of one vector in one place of a tile, both passes of a transform, loads and stores included."""

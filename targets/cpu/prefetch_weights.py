@@ -28,7 +28,7 @@ from lepton_compiler.targets.cpu.block_analysis import uses
 _PREFETCH = "lepton.prefetch"
 _MOST_TILES = 64
 """With more tiles the first one is a small part of the whole."""
-_FEWEST_BYTES = 32 << 10
+_FEWEST_BYTES = 8 << 10
 """Weights of a group below this come from the cache soon enough."""
 _READ, _INTO_SECOND_CACHE, _DATA = 0, 2, 1
 """Arguments of LLVM's prefetch: kind of access, locality, kind of cache."""

@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from lepton_compiler.targets.cpu.block_analysis import describe_block, iterations
 from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
 from lepton_compiler.targets.cpu.loop_kinds import mark_parallel, mark_vectorized
 from lepton_compiler.targets.cpu.pixel_tile import even_tile, loops_below, sum_in_registers
+from lepton_compiler.targets.cpu.prefetch_weights import TilePosition, prefetch_weights
 from lepton_compiler.targets.spec import TargetSpec
 
 _FEWEST_CHUNKS = 4
@@ -66,11 +68,13 @@ def schedule_winograd(sch: Schedule, spec: TargetSpec, knobs: WinogradKnobs | No
     _, out_blocks, rows, columns, *_ = (axis.extent for axis in info.spatial)
     assert out_blocks is not None and rows is not None and columns is not None
     chosen = knobs or default_knobs(rows, columns, out_blocks, spec)
+    channels = iterations(describe_block(sch, sch.get_sblock("sums")).reductions)
     output = gather_epilogue(sch, info.block)
     done = {"padded", "half_data", "data", "sums", "products", "half_result", info.name, output.name}
     notes = schedule_other_stages(sch, done, spec)
     chunk, tile = _tile_result(sch, info.block, chosen)
     _multiply(sch, chosen, chunk)
+    _prefetch(sch, chosen, columns, (chosen.tile_rows or rows) * columns, (channels or 0) * spec.vector_lanes() * 4)
     _transform_data(sch, chunk)
     # Last, because its conditions at the image's border would keep TVM from scheduling what stands before it.
     sch.reverse_compute_at(output.block, tile, preserve_unit_loops=True)
@@ -119,6 +123,16 @@ def _multiply(sch: Schedule, knobs: WinogradKnobs, chunk: LoopRV | None) -> None
     sch.unroll(inner)
     sch.unroll(vector)
     sum_in_registers(sch, sums, tile, 2)
+
+
+def _prefetch(sch: Schedule, knobs: WinogradKnobs, columns: int, tiles: int, vector_bytes: int) -> None:
+    """Weights of the next group of vectors, or of the next place, whose weights lie behind."""
+    products = sch.get_sblock("products")
+    if knobs.tiles <= columns:
+        positions = [TilePosition(3, 1, columns // knobs.tiles), TilePosition(4, knobs.tiles, 1)]
+    else:
+        positions = [TilePosition(3, knobs.tiles // columns, 1)]
+    prefetch_weights(sch, sch.get_loops(products)[0], 2, positions, tiles // knobs.tiles, knobs.vectors * vector_bytes)
 
 
 def _transform_data(sch: Schedule, chunk: LoopRV | None) -> None:
