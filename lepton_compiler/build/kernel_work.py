@@ -1,8 +1,8 @@
 """How much work a kernel is: operations of the model's arithmetic, and bytes that it has to move.
 
 Counted from the kernels as fusion left them, so that no tile's padding is taken for work. Of a result that is longer
-than what the kernel reads of it (output channels filled up to whole vectors), only what is read counts; where activations
-are packed, the channels that fill the last vector are computed and count.
+than what the kernel reads of it (output channels filled up to whole vectors), only what is read counts; where
+activations are packed, the channels that fill the last vector are computed and count.
 """
 
 from __future__ import annotations
