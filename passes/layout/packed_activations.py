@@ -50,7 +50,7 @@ class PackedActivations:
     def stand_in(self, node: Node, packed: relax.Expr, what: str) -> Replacement:
         """Makes ``packed``, a value of the new function, the result of a node."""
         value = packed if isinstance(packed, relax.Var) else self.graph.emit(node.name, packed)
-        plain = self._unpack(node, value)
+        plain = self.unpacked(node.name, value, int(node.var.ty.shape.values[1]))
         self._packed[plain] = value
         return Replacement(plain, what)
 
@@ -68,10 +68,15 @@ class PackedActivations:
         order = [0, 1, *range(3, 3 + len(spatial)), 2]
         return self.graph.emit(name, relax.op.permute_dims(split, order))
 
-    def _unpack(self, node: Node, value: relax.Var) -> relax.Var:
+    def unpacked(self, name: str, value: relax.Expr, channels: int) -> relax.Var:
+        """The plain form ``[n, channels, *spatial]`` of a packed value, which the node ``name`` computes."""
         batch, blocks, *spatial, lanes = value.ty.shape.values
-        channels = int(node.var.ty.shape.values[1])
-        name = f"{node.name}/unpacked"
+        name = f"{name}/unpacked"
+        if int(blocks) == 1 and channels < int(lanes):
+            # Only these are moved.
+            last = [len(spatial) + 2]
+            value = self.graph.emit(name, relax.op.strided_slice(value, last, [0], [channels], assume_inbound=True))
+            lanes = channels
         if not all(is_one(size) for size in spatial):
             order = [0, 1, 2 + len(spatial), *range(2, 2 + len(spatial))]
             value = self.graph.emit(name, relax.op.permute_dims(value, order))

@@ -71,12 +71,37 @@ class ConvolutionPacker:
         if is_depthwise(call):
             result = self._depthwise(packed, node, kernel, weight, window)
             return packed.stand_in(node, result, "depthwise on packed channels"), None
+        if is_interleaved(call):
+            return self._interleaved(packed, node, kernel), None
         choice = self._choose(call, weight, window)
         if choice is not None and choice.transform is not None:
             result = self._winograd(packed, node, kernel, weight, window, choice)
             return packed.stand_in(node, result, choice.reason), None
         result, what = self._direct(packed, node, kernel, weight, window)
         return packed.stand_in(node, result, what), None if choice is None else choice.reason
+
+    def _interleaved(self, packed: PackedActivations, node: Node, kernel: str) -> Replacement:
+        """A transposed convolution whose kernels don't overlap: a pointwise one, and its outputs put in place."""
+        weight = node.args[1].value.numpy()
+        channels, outputs, *steps = weight.shape
+        rank = len(steps)
+        whole = outputs % packed.lanes == 0
+        # Places of a kernel stand outside of the channels where these are whole vectors.
+        order = [*range(2, 2 + rank), 1, 0] if whole else [1, *range(2, 2 + rank), 0]
+        rows = weight.transpose(order).reshape(-1, channels, *[1] * rank)
+        window = Window((1,) * rank, (1,) * rank, (1,) * rank, (0,) * rank, (0,) * rank, (1,) * rank)
+        product = packed.graph.emit_te(
+            node.name,
+            kernel,
+            lambda data, taps: packed_convolution(data, taps, window, 1),
+            packed.packed(node.args[0]),
+            constant(pack_convolution_weight(rows, packed.lanes)),
+        )
+        what = f"a pointwise convolution, {' by '.join(map(str, steps))} outputs of each pixel put in place"
+        if whole:
+            return packed.stand_in(node, _spread(packed, node, product, steps, outputs // packed.lanes), what)
+        plain = packed.unpacked(node.name, product, len(rows))
+        return Replacement(_spread(packed, node, plain, steps, outputs), what)
 
     def _depthwise(
         self, packed: PackedActivations, node: Node, kernel: str, weight: np.ndarray, window: Window
@@ -144,3 +169,34 @@ class ConvolutionPacker:
         batch, _, *output = call.ty.shape.values
         sizes = [int(size) if isinstance(size, tirx.IntImm) else None for size in (batch, *output)]
         return self.winograd.choose(self.target, weight.shape, sizes)
+
+
+def is_interleaved(call: relax.Call) -> bool:
+    """Whether the kernels of a transposed convolution neither overlap nor leave gaps."""
+    attrs = call.attrs
+    if not CONVOLUTIONS[call.op.name] or int(attrs.groups) != 1:
+        return False
+    kernel = [int(size) for size in call.args[1].ty.shape.values[2:]]
+    borders = [*attrs.padding, *attrs.output_padding]
+    return kernel == [int(step) for step in attrs.strides] and not any(int(border) for border in borders)
+
+
+def _spread(packed: PackedActivations, node: Node, value: relax.Var, steps: list[int], outputs: int) -> relax.Var:
+    """Puts the outputs of each input pixel next to each other.
+
+    ``[n, *steps, outputs, *spatial, v]`` where the value is packed, else ``[n, outputs, *steps, *spatial]``, becomes
+    ``[n, outputs, *(spatial * steps), v]``, without the last axis where there is none.
+    """
+    rank = len(steps)
+    batch, _, *rest = value.ty.shape.values
+    spatial, lanes = rest[:rank], rest[rank:]
+    first_step, channel = (1, 1 + rank) if lanes else (2, 1)
+    parts = [batch, *steps, outputs] if lanes else [batch, outputs, *steps]
+    split = packed.graph.emit(f"{node.name}/spread", relax.op.reshape(value, [*parts, *spatial, *lanes]))
+    order = [0, channel]
+    for axis in range(rank):
+        order += [2 + rank + axis, first_step + axis]
+    order += [2 + 2 * rank] if lanes else []
+    turned = packed.graph.emit(f"{node.name}/spread", relax.op.permute_dims(split, order))
+    sizes = [size * step for size, step in zip(spatial, steps, strict=True)]
+    return packed.graph.emit(node.name, relax.op.reshape(turned, [batch, outputs, *sizes, *lanes]))

@@ -18,6 +18,8 @@ from lepton_compiler.targets.spec import Architecture, TargetSpec
 
 _LOADS_PER_CYCLE = 2
 _FMA_LATENCY = 4
+_MANY_REGISTERS = 32
+_SPARE_REGISTERS = 2
 _CYCLES_PER_TILE = 24
 """Clearing the accumulators, starting the loops, and storing the result."""
 _MOST_ROWS = 14
@@ -59,9 +61,15 @@ def default_tile(spec: TargetSpec, rows: int | None, vectors: int, steps: int | 
 
 
 def _fits(spec: TargetSpec, rows: int, vectors: int) -> bool:
-    """Accumulators, one step's vectors and one broadcast scalar, all in registers."""
+    """Accumulators, one step's vectors and its broadcast scalars, all in registers.
+
+    With 32 registers LLVM broadcasts the scalars of all rows before it multiplies; with 16 it takes them one by one.
+    """
     accumulators = rows * vectors
-    return accumulators <= _most_accumulators(spec) and accumulators + vectors + 1 <= spec.vector_registers
+    scalars = rows if spec.vector_registers >= _MANY_REGISTERS else 1
+    spare = _SPARE_REGISTERS if spec.vector_registers >= _MANY_REGISTERS else 0
+    together = accumulators + vectors + scalars + spare
+    return accumulators <= _most_accumulators(spec) and together <= spec.vector_registers
 
 
 def _most_accumulators(spec: TargetSpec) -> int:

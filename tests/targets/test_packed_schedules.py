@@ -132,6 +132,21 @@ def test_transposed(stride, kernel):
     assert_close(compiled(data), convolve_transposed(data, weight, strides=[stride] * 2, padding=[1] * 4))
 
 
+@pytest.mark.parametrize("outputs", [1, 20, 32])
+@pytest.mark.parametrize("shape", [(2, 6, 5, 4), ("n", 6, "h", "w")])
+def test_transposed_without_overlap(outputs, shape):
+    weight = random(6, outputs, 2, 3, seed=1)
+
+    def build(emit, data):
+        result = emit(relax.op.nn.conv2d_transpose(data, relax.const(weight), strides=[2, 3]))
+        return relax.op.nn.relu(emit(relax.op.add(result, relax.const(random(outputs, 1, 1, seed=2)))))
+
+    data = random(2, 6, 5, 4)
+    compiled = compile_operator(build, shape, arrange=DIRECT)
+    expected = convolve_transposed(data, weight, strides=[2, 3], padding=[0] * 4)
+    assert_close(compiled(data), np.maximum(expected + random(outputs, 1, 1, seed=2), 0))
+
+
 @pytest.mark.parametrize("size", [1, 5, 12])
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_symbolic_batch_and_size(size, kernel):
