@@ -116,11 +116,13 @@ def _tile_output(sch: Schedule, output: SBlockRV, knobs: MatmulKnobs, lanes: int
     rows, columns = sch.get(row).extent, sch.get(column).extent
     chunk, tile, row = sch.split(row, [knobs.chunks, None, knobs.tile_rows])
     group, vector, lane = sch.split(column, [None, knobs.tile_vectors, lanes])
-    sch.reorder(*batch, chunk, group, tile, row, vector, lane)
-    outer = [*batch, chunk]
     if _divides(knobs.tile_vectors * lanes, columns):
-        outer.append(group)
+        # Weights of a group are read by one core.
+        sch.reorder(*batch, group, chunk, tile, row, vector, lane)
+        outer = [*batch, group, chunk]
     else:
+        sch.reorder(*batch, chunk, group, tile, row, vector, lane)
+        outer = [*batch, chunk]
         peel_tail(sch, group)
     if not _divides(knobs.chunks * knobs.tile_rows, rows):
         peel_tail(sch, tile)

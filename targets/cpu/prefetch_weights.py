@@ -28,6 +28,8 @@ from lepton_compiler.targets.cpu.block_analysis import uses
 _PREFETCH = "lepton.prefetch"
 _MOST_TILES = 64
 """With more tiles the first one is a small part of the whole."""
+_MOST_LINES = 256
+"""Lines that one step of the loop around may ask for; more would come in bursts."""
 _FEWEST_BYTES = 8 << 10
 """Weights of a group below this come from the cache soon enough."""
 _READ, _INTO_SECOND_CACHE, _DATA = 0, 2, 1
@@ -91,7 +93,7 @@ def _with_prefetches(body: tirx.Stmt, tiles: int, vector_axis: int, positions: S
         return body
     values = dict(zip([axis.var for axis in update.block.iter_vars], update.iter_values, strict=True))
     part = update.iter_values[-1]
-    channels = next((loop for loop in loops if isinstance(part, Var) and loop.loop_var.same_as(part)), None)
+    channels = next((loop for loop in reversed(loops) if uses(part, loop.loop_var)), None)
     weight = _weight(update, [update.block.iter_vars[place.axis].var for place in positions])
     if channels is None or weight is None:
         return body
@@ -103,6 +105,8 @@ def _with_prefetches(body: tirx.Stmt, tiles: int, vector_axis: int, positions: S
         tile = tile + position // place.size * place.stride
     lines = int(channels.extent) * vectors
     count = math.ceil(lines / tiles)
+    if lines > _MOST_LINES:
+        return body
     lines_of = _WeightLines(weight, update.block.iter_vars[vector_axis].var, vectors, values, inner, channels.loop_var)
     prefetches = [lines_of.prefetch((tile % tiles * count + i) % lines) for i in range(count)]
     sequence = tirx.SeqStmt([*prefetches, channels])
