@@ -29,6 +29,7 @@ from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
 from lepton_compiler.passes.layout.pack_activations import PackActivations
 from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
 from lepton_compiler.passes.lowering.schedule_functions import ScheduleFunctions
+from lepton_compiler.passes.precision.convert_precision import ConvertPrecision, Precision
 from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
 
 
@@ -38,6 +39,7 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
     Raises:
         UserError: A disabled pass does not exist, or later stages can't do without it.
     """
+    winograd = WinogradPolicy(options.winograd, options.max_winograd_error)
     plans = (
         StagePlan(
             Stage.CANONICAL,
@@ -61,7 +63,13 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
                 SinkReshape(),
             ),
         ),
-        StagePlan(Stage.ARRANGED, (PackActivations(WinogradPolicy(options.winograd, options.max_winograd_error)),)),
+        StagePlan(
+            Stage.ARRANGED,
+            (
+                ConvertPrecision(Precision(options.precision), options.keep_fp32, winograd),
+                PackActivations(winograd),
+            ),
+        ),
         StagePlan(
             Stage.FUSED,
             (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import tvm
@@ -86,6 +86,11 @@ class MainGraph:
         self._readers = Counter[relax.Var]()
         self._count_readers()
 
+    @property
+    def module(self) -> tvm.IRModule:
+        """The old ``main`` with all kernels, those included that ``emit_te`` added."""
+        return self._builder.get()
+
     def nodes(self) -> Iterator[Node]:
         """Every binding of the old function in order, except aliases and tuples, which are resolved on the way."""
         for binding in self._old_bindings():
@@ -127,7 +132,15 @@ class MainGraph:
         value = self._builder.normalize(value)
         return self._bind(relax.VarBinding(relax.DataflowVar(name, value.ty), value), value)
 
-    def emit_te(self, name: str, kernel: str, function: Callable[..., object], *args: relax.Expr) -> relax.Var:
+    def emit_te(
+        self,
+        name: str,
+        kernel: str,
+        function: Callable[..., object],
+        *args: relax.Expr,
+        pattern: OpPattern = OpPattern.ANCHOR,
+        attrs: Mapping[str, str] | None = None,
+    ) -> relax.Var:
         """Adds a call of the kernel that computes a tensor expression of ``args``.
 
         Args:
@@ -135,8 +148,10 @@ class MainGraph:
             kernel: Name of the kernel.
             function: Takes tensors and gives one back.
             args: Tensors of the new function.
+            pattern: How the kernel fuses with others.
+            attrs: More attributes of the kernel.
         """
-        attributes = {OP_PATTERN_ATTRIBUTE: int(OpPattern.ANCHOR)}
+        attributes = {OP_PATTERN_ATTRIBUTE: int(pattern), **(attrs or {})}
         call = self._builder.call_te(function, *args, primfunc_name_hint=kernel, primfunc_attrs=attributes)
         return self.emit(name, call)
 

@@ -45,6 +45,7 @@ class TargetSpec:
         l2_bytes: Level 2 cache of one core in bytes.
         fma_per_cycle: Vector fused multiply-adds that one core starts in a cycle.
         source: Where the numbers come from.
+        has_bfloat16_dot: Whether one instruction multiplies pairs of bfloat16 and adds them to float32 lanes.
         processors: Which processors a named target describes, as ``vendor/family/first model-last model``; empty for a
             level that many share.
     """
@@ -65,6 +66,7 @@ class TargetSpec:
     cpu_features: tuple[str, ...] = ()
     llvm_features: tuple[str, ...] = ()
     llvm_float_abi: str = ""
+    has_bfloat16_dot: bool = False
     processors: tuple[str, ...] = ()
 
     def vector_lanes(self, dtype_bits: int = 32) -> int:

@@ -51,6 +51,7 @@ def describe(
     return Manifest(
         format=FORMAT,
         compiler_version=lepton_compiler.__version__,
+        precision=program.precision,
         versions={"tvm": tvm.__version__, "zig": zig_version()},
         model=ModelEntry(model_name, program.source.sha256, program.source.opset, dict(program.source.metadata)),
         target=TargetEntry(program.target.name, program.target.architecture.value, program.target.cpu_features),

@@ -139,6 +139,8 @@ def _operand_type(stores: Sequence[StoreWork], flops: Sequence[Size]) -> str:
     if main is None:
         return ""
     store = main[0]
+    if store.multiplies_pairs:
+        return "bfloat16"
     loaded = [buffer.dtype for buffer, _ in store.loads if not buffer.same_as(store.buffer)]
     return str(min(loaded or [store.buffer.dtype], key=lambda dtype: tvm.DataType(str(dtype)).bits))
 

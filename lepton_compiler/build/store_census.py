@@ -15,6 +15,10 @@ import tvm_ffi
 from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
+from lepton_compiler.targets.cpu.bfloat16 import is_pair_product
+
+_PAIR_OPERATIONS = 3
+"""Two multiplications and an addition; the sum that they are added to is one more."""
 _ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod, tirx.Min, tirx.Max)
 
 
@@ -39,6 +43,7 @@ class StoreWork:
             property of the model.
         loads: How many elements it loads of each buffer, those in indices included.
         is_stage: Whether the loops are the axes of a tensor expression; else they were written by hand.
+        multiplies_pairs: Whether it sums up products of pairs of bfloat16.
     """
 
     buffer: tirx.Buffer
@@ -46,6 +51,7 @@ class StoreWork:
     operations: int
     loads: tuple[tuple[tirx.Buffer, int], ...]
     is_stage: bool
+    multiplies_pairs: bool = False
 
 
 class UncountableError(Exception):
@@ -108,7 +114,8 @@ class _Census:
         loads: Counter[tirx.Buffer] = Counter()
         for part in (store.value, *store.indices):
             tvm_ffi.structural_walk(part, (tvm.ir.TensorLoad, lambda load: loads.update([load.source])))
-        return StoreWork(store.buffer, place.loops, operations, tuple(loads.items()), is_stage)
+        multiplies_pairs = _has_pair_product(store.value)
+        return StoreWork(store.buffer, place.loops, operations, tuple(loads.items()), is_stage, multiplies_pairs)
 
     def _operations(self, value: tirx.Expr) -> tuple[int, bool]:
         """Number of operations in ``value`` that depend on tensors, and whether ``value`` itself does."""
@@ -128,6 +135,8 @@ class _Census:
         parts = [self._operations(part) for part in _operands(value)]
         depends = any(is_data for _, is_data in parts)
         own = int(depends and isinstance(value, (*_ARITHMETIC, tvm.ir.Call)))
+        if is_pair_product(value):
+            own = _PAIR_OPERATIONS
         return own + sum(count for count, _ in parts), depends
 
     def _choose(self, condition: tirx.Expr, true: tirx.Expr, false: tirx.Expr) -> tuple[int, bool]:
@@ -145,6 +154,12 @@ def _entered(realize: SBlockRealize, place: _Place) -> _Place:
             tvm_ffi.structural_walk(value, (tirx.Var, reduced.add))
     loops = tuple(replace(loop, is_reduction=loop.is_reduction or loop.variable in reduced) for loop in place.loops)
     return _Place(loops, realize.block if len(realize.block.iter_vars) else place.block)
+
+
+def _has_pair_product(value: tirx.Expr) -> bool:
+    found: list[tvm.ir.Call] = []
+    tvm_ffi.structural_walk(value, (tvm.ir.Call, lambda call: found.append(call) if is_pair_product(call) else None))
+    return bool(found)
 
 
 def _choice(value: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr, tirx.Expr] | None:

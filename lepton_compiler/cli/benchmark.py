@@ -12,8 +12,15 @@ from click.core import ParameterSource
 
 from lepton_compiler.cli.benchmark_suite import TIMED_PACKAGES, SuiteOptions, list_suite, run_suite
 from lepton_compiler.cli.compare import check_same_model, reference_of
-from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
-from lepton_compiler.cli.options import feed_options, file_path, format_option, input_shapes_option, parse_shapes
+from lepton_compiler.cli.model_argument import as_artifact, compile_options, is_artifact, make_feed
+from lepton_compiler.cli.options import (
+    feed_options,
+    file_path,
+    format_option,
+    input_shapes_option,
+    parse_shapes,
+    precision_options,
+)
 from lepton_compiler.cli.rendering import machine_text, progress, show_json, show_table, warn_of_load
 from lepton_compiler.core.errors import UserError
 from lepton_compiler.core.options import CompileOptions, Dim
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
 _OF_ONE_MODEL = {
     "model": "MODEL",
     "inputs_file": "--inputs",
+    "keep_fp32": "--keep-fp32",
     "allow_nan": "--allow-nan",
     "input_shapes": "--input-shapes",
 }
@@ -69,8 +77,8 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str | None) 
     "peers",
     callback=_parse_names,
     metavar="PEERS",
-    help='Peers, separated by commas: onnxruntime, openvino, tvm; "" for none. If left out, onnxruntime; with --suite '
-    "every rival that is installed.",
+    help='Peers, separated by commas: onnxruntime, openvino, openvino-bf16, tvm; "" for none. If left out, '
+    "onnxruntime; with --suite every installed rival of that precision.",
 )
 @click.option(
     "--threads",
@@ -89,6 +97,7 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str | None) 
     metavar="FILE.md",
     help="With --suite: write the table, between the markers of a file that has them.",
 )
+@precision_options
 @feed_options
 @input_shapes_option
 @format_option
@@ -107,6 +116,8 @@ def command(
     output: Path | None,
     force: bool,
     markdown: Path | None,
+    precision: str,
+    keep_fp32: tuple[str, ...],
     inputs_file: Path | None,
     seed: int,
     allow_nan: bool,
@@ -116,7 +127,7 @@ def command(
     """Times MODEL, an artifact followed by its ONNX file, or an ONNX file alone, against its peers.
 
     Every round times each runner once, so that drift of the machine hits all alike; the ratio is taken round by round.
-    All have the same number of threads, pinned to the same processors, and compute in float32. With --suite, published
+    All have the same number of threads, pinned to the same processors. With --suite, published
     networks are compiled and timed one after the other.
 
     \b
@@ -125,6 +136,7 @@ def command(
       lepton benchmark model.so model.onnx --against onnxruntime,openvino --threads 1,2
       lepton benchmark bert.onnx --input-shapes "input_ids:[1,128]" --rounds 50 --format json
       lepton benchmark --list
+      lepton benchmark model.onnx --precision bf16 --against openvino-bf16
       lepton benchmark --suite --output results.json
       lepton benchmark --suite resnet50,bert_base --threads 2 --batch 8
     """
@@ -132,13 +144,14 @@ def command(
     if list_models:
         list_suite(output_format)
     elif suite is not None:
-        options = SuiteOptions(suite, peers, threads, rounds, warmup, batch, seed, output, force, markdown)
+        options = SuiteOptions(suite, peers, threads, rounds, warmup, batch, seed, output, force, markdown, precision)
         ctx.exit(run_suite(options, output_format))
     else:
         assert model is not None
         feed = _FeedOptions(inputs_file, seed, allow_nan, parse_shapes(input_shapes))
+        compilation = compile_options(model, feed.shapes, precision, keep_fp32)
         peers = ("onnxruntime",) if peers is None else peers
-        _benchmark_one(model, reference, peers, threads or (1,), rounds, warmup, feed, output_format)
+        _benchmark_one(model, reference, peers, threads or (1,), rounds, warmup, feed, compilation, output_format)
 
 
 def _check_combination(ctx: click.Context, suite: bool, list_models: bool) -> None:
@@ -182,6 +195,7 @@ def _benchmark_one(
     rounds: int,
     warmup: int,
     options: _FeedOptions,
+    compilation: CompileOptions,
     output_format: str,
 ) -> None:
     from lepton_compiler.evaluation.benchmark import BenchmarkRequest, run_benchmark
@@ -196,7 +210,7 @@ def _benchmark_one(
     results: list[RunnerTimes] = []
     with (
         progress("compile") as on_step,
-        as_artifact(model, CompileOptions(input_shapes=options.shapes), on_step) as library,
+        as_artifact(model, compilation, on_step) as library,
     ):
         with load(library) as loaded:
             if onnx_file is not None:

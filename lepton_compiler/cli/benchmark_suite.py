@@ -37,6 +37,7 @@ class SuiteOptions:
         output: JSON file to write.
         force: Whether it may exist.
         markdown: File that gets the table.
+        precision: What the models are compiled to.
     """
 
     names: tuple[str, ...]
@@ -49,6 +50,7 @@ class SuiteOptions:
     output: Path | None
     force: bool
     markdown: Path | None
+    precision: str
 
 
 def list_suite(output_format: str) -> None:
@@ -101,14 +103,16 @@ def _request(options: SuiteOptions) -> SuiteRequest:
     from lepton_compiler.evaluation.suite_benchmark import SuiteRequest
 
     models = select_models(options.names)
-    peers = installed_rivals() if options.peers is None else options.peers
+    peers = installed_rivals(options.precision) if options.peers is None else options.peers
     for name in peers:
         require_peer(name, f"a benchmark against {name}")
     if not peers and options.peers is None:
         warn("no peer is installed, so that there is nothing to compare with: pip install 'lepton-compiler[peers]'")
     threads = options.threads or tuple(range(1, len(processors_for(_MOST_THREADS)) + 1))
     require_processors(max(threads))
-    return SuiteRequest(models, peers, threads, options.batch, options.rounds, options.warmup, options.seed)
+    return SuiteRequest(
+        models, peers, threads, options.batch, options.rounds, options.warmup, options.seed, options.precision
+    )
 
 
 def _check_files(options: SuiteOptions) -> None:
@@ -135,6 +139,7 @@ def _document(request: SuiteRequest, machine: MachineDescription) -> dict[str, A
         "models": [model.name for model in request.models],
         "threads": list(request.threads),
         "batch": request.batch,
+        "precision": request.precision,
         "rounds": request.rounds,
         "warmup": request.warmup,
         "seed": request.seed,

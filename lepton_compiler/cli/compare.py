@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
+from lepton_compiler.cli.model_argument import as_artifact, compile_options, is_artifact, make_feed
 from lepton_compiler.cli.options import (
     disable_pass_option,
     feed_options,
@@ -16,12 +16,12 @@ from lepton_compiler.cli.options import (
     format_option,
     input_shapes_option,
     parse_shapes,
+    precision_options,
     threads_option,
 )
 from lepton_compiler.cli.rendering import progress, shape_text, show_json, show_table, warn
 from lepton_compiler.core.errors import ModelError, UserError
-from lepton_compiler.core.options import CompileOptions
-from lepton_compiler.evaluation.tolerances import TOLERANCES, Tolerance
+from lepton_compiler.evaluation.tolerances import TOLERANCES, Tolerance, tolerance_of
 
 if TYPE_CHECKING:
     from lepton_compiler.core.manifest import Manifest
@@ -61,23 +61,24 @@ _TOLERANCE_TABLE = "\n".join(
 @click.option(
     "--tolerance",
     type=click.Choice(list(TOLERANCES)),
-    default="fp32",
-    show_default=True,
-    help="How near an output must be.",
+    help="How near an output must be. If left out, fp32, or loose for a model of a lower precision.",
 )
 @feed_options
 @input_shapes_option
+@precision_options
 @disable_pass_option
 @threads_option
 @format_option
 def command(
     model: Path,
     reference: Path | None,
-    tolerance: str,
+    tolerance: str | None,
     inputs_file: Path | None,
     seed: int,
     allow_nan: bool,
     input_shapes: tuple[str, ...],
+    precision: str,
+    keep_fp32: tuple[str, ...],
     disabled_passes: tuple[str, ...],
     threads: int | None,
     output_format: str,
@@ -87,12 +88,10 @@ def command(
     from lepton_compiler.evaluation.runner import open_peer, require_peer
     from lepton_compiler.runtime.model import load
 
-    if disabled_passes and is_artifact(model):
-        raise click.UsageError("--disable-pass needs an ONNX file; an artifact is compiled already")
     peer = require_peer("onnxruntime", "comparing with ONNX Runtime")
     onnx_file = reference_of(model, reference)
     shapes = parse_shapes(input_shapes)
-    options = CompileOptions(input_shapes=shapes, disabled_passes=disabled_passes)
+    options = compile_options(model, shapes, precision, keep_fp32, disabled_passes=disabled_passes)
     with (
         progress("compile") as on_step,
         as_artifact(model, options, on_step) as library,
@@ -106,11 +105,12 @@ def command(
         runner = open_peer(peer, onnx_file, loaded.threads, {name: value.shape for name, value in feed.items()})
         expected = runner.run(feed)
         runner.close()
-    comparisons = compare_outputs(actual, expected, TOLERANCES[tolerance])
+        allowed = TOLERANCES[tolerance] if tolerance else tolerance_of(loaded.manifest.precision)
+    comparisons = compare_outputs(actual, expected, allowed)
     if output_format == "json":
-        show_json({"tolerance": TOLERANCES[tolerance], "agrees": _all_agree(comparisons), "outputs": comparisons})
+        show_json({"tolerance": allowed, "agrees": _all_agree(comparisons), "outputs": comparisons})
     else:
-        _show(comparisons, TOLERANCES[tolerance])
+        _show(comparisons, allowed)
     if not _all_agree(comparisons):
         raise click.exceptions.Exit(EXIT_DISAGREES)
 

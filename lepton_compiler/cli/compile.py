@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lepton_compiler.cli.model_argument import make_feed
 from lepton_compiler.cli.options import (
     disable_pass_option,
     file_path,
     format_option,
     input_shapes_option,
     parse_shapes,
+    precision_options,
     target_option,
 )
 from lepton_compiler.cli.rendering import (
@@ -23,14 +27,20 @@ from lepton_compiler.cli.rendering import (
     show_json,
     show_table,
     symbol_values_text,
+    warn,
 )
-from lepton_compiler.core.errors import OutputError
+from lepton_compiler.core.errors import LeptonError, OutputError
 from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
     from lepton_compiler.core.instruments import PassTimer
-    from lepton_compiler.core.manifest import TensorEntry
+    from lepton_compiler.core.manifest import Manifest, TensorEntry
     from lepton_compiler.driver import CompileReport
+    from lepton_compiler.evaluation.comparison import OutputComparison
+
+CONVERT_PRECISION = "convert-precision"
+_TYPICAL_SIZE = 64
+"""What a symbolic dimension is taken for where inputs are random."""
 
 
 @click.command("compile", short_help="Compile an ONNX file to a shared library.")
@@ -48,6 +58,13 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Largest error that Winograd's algorithms may be estimated to cause, as a share of a convolution's range.",
 )
+@precision_options
+@click.option(
+    "--check-inputs",
+    type=file_path,
+    metavar="FILE.npz",
+    help="Inputs by name for the comparison of a lower precision with fp32; else random.",
+)
 @click.option("--dump-ir", type=file_path, metavar="DIR", help="Write the program after every pass into DIR.")
 @click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
 @click.option("--print-time", is_flag=True, help="Show the seconds of every step and pass.")
@@ -60,6 +77,9 @@ def command(
     disabled_passes: tuple[str, ...],
     no_winograd: bool,
     max_winograd_error: float,
+    precision: str,
+    keep_fp32: tuple[str, ...],
+    check_inputs: Path | None,
     dump_ir: Path | None,
     force: bool,
     print_time: bool,
@@ -72,6 +92,7 @@ def command(
       lepton compile mobilenet.onnx -o mobilenet.so
       lepton compile bert.onnx -o bert.so --input-shapes "input_ids:[1,n] attention_mask:[1,n]"
       lepton compile model.onnx -o model.so --target arm-cortex-a72 --force
+      lepton compile resnet.onnx -o resnet.so --precision bf16 --keep-fp32 first --keep-fp32 last
       lepton compile model.onnx -o model.so --dump-ir dumps --print-time
     """
     from lepton_compiler.core.instruments import ModuleDumper, PassTimer
@@ -83,15 +104,20 @@ def command(
         disabled_passes,
         winograd=not no_winograd,
         max_winograd_error=max_winograd_error,
+        precision=precision,
+        keep_fp32=keep_fp32,
     )
     timer = PassTimer()
     dumpers = [_open_dumps(ModuleDumper, dump_ir)] if dump_ir is not None else []
     with progress("import") as on_step:
         report = compile_model(model, output, options, force=force, instruments=(timer, *dumpers), on_step=on_step)
+        errors = None if precision == "fp32" else _precision_errors(model, options, report, check_inputs, on_step)
     if output_format == "json":
-        show_json(_document(report, timer))
+        show_json(_document(report, timer, errors))
         return
     _show_summary(report)
+    if errors is not None:
+        _show_errors(errors)
     if print_time:
         _show_times(report, timer)
 
@@ -103,12 +129,45 @@ def _open_dumps(dumper: Any, folder: Path) -> Any:
         raise OutputError(f"can't write dumps into {folder}: {error.strerror}") from error
 
 
-def _document(report: CompileReport, timer: PassTimer) -> dict[str, Any]:
+def _precision_errors(
+    model: Path, options: CompileOptions, report: CompileReport, inputs: Path | None, on_step: Callable[[str], None]
+) -> list[OutputComparison] | str:
+    """How far each output is from the float32 model's, or why that is not known."""
+    from lepton_compiler.evaluation.precision_errors import measure_precision_errors
+    from lepton_compiler.runtime.model import load
+
+    on_step("compare with fp32")
+    try:
+        with load(report.output) as lower:
+            sizes = {
+                entry.name: tuple(_TYPICAL_SIZE if isinstance(dim, str) else dim for dim in entry.shape)
+                for entry in lower.inputs
+            }
+            feed = make_feed(lower.inputs, {} if inputs else sizes, inputs, seed=0, allow_nan=False)
+            return measure_precision_errors(model, lower, options, feed)
+    except LeptonError as error:
+        return f"not compared with fp32: {error}"
+
+
+def _show_errors(errors: list[OutputComparison] | str) -> None:
+    if isinstance(errors, str):
+        warn(errors)
+        return
+    rows = [
+        (entry.name, f"{entry.max_abs:.3g}", f"{entry.max_abs / entry.reference_range:.2g}", f"{entry.cosine:.6f}")
+        for entry in errors
+    ]
+    show_table("against the same model in fp32", ("output", "max abs error>", "of range>", "cosine>"), rows)
+
+
+def _document(report: CompileReport, timer: PassTimer, errors: list[OutputComparison] | str | None) -> dict[str, Any]:
     manifest = report.manifest
     return {
         "output": str(report.output),
         "artifact_bytes": report.artifact_bytes,
         "target": manifest.target,
+        "precision": manifest.precision,
+        "errors_against_fp32": errors,
         "inputs": manifest.inputs,
         "outputs": manifest.outputs,
         "weights": manifest.weights,
@@ -129,6 +188,7 @@ def _show_summary(report: CompileReport) -> None:
     show_facts(
         [
             ("wrote", f"{report.output} ({bytes_text(report.artifact_bytes)}) for {manifest.target.name}"),
+            *([] if manifest.precision == "fp32" else [("precision", _precision_text(manifest))]),
             ("inputs", _tensors(manifest.inputs)),
             ("outputs", _tensors(manifest.outputs)),
             ("weights", f"{bytes_text(weights.bytes)} {place}"),
@@ -137,6 +197,15 @@ def _show_summary(report: CompileReport) -> None:
             ("seconds", f"{total:.1f} ({steps})"),
         ]
     )
+
+
+def _precision_text(manifest: Manifest) -> str:
+    """How many products were converted; the reasons of the others stand in ``lepton inspect --why``."""
+    done = next(entry for entry in manifest.passes if entry.name == CONVERT_PRECISION)
+    total = len(done.rewrites) + len(done.declines)
+    text = f"{manifest.precision}: {len(done.rewrites)} of {total} products"
+    reasons = Counter(reason.partition(" (")[0] for _, reason in done.declines)
+    return text + "".join(f"; {count} {reason}" for reason, count in reasons.most_common(3))
 
 
 def _tensors(entries: tuple[TensorEntry, ...]) -> str:

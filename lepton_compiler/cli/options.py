@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from lepton_compiler.core.options import Dim
+from lepton_compiler.core.options import PRECISIONS, CompileOptions, Dim
 from lepton_compiler.targets.registry import TARGETS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -66,6 +66,27 @@ def disable_pass_option(command: Command) -> Command:
         metavar="PASS",
         help="Leave an optional pass out; `lepton passes` lists them. May be repeated.",
     )(command)
+
+
+def precision_options(command: Command) -> Command:
+    """``--precision`` and ``--keep-fp32``: which products are computed from 16-bit operands."""
+    for option in (
+        click.option(
+            "--keep-fp32",
+            multiple=True,
+            metavar="NODE",
+            help="A product that stays float32: name of a node, also with *, or first, or last. May be repeated.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(PRECISIONS),
+            default=CompileOptions.precision,
+            show_default=True,
+            help="Operands of products: bf16 rounds them and what is stored between; mixed rounds operands alone.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def feed_options(command: Command) -> Command:

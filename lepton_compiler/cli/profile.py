@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lepton_compiler.cli.kernel_table import kernel_columns, kernel_rows, profile_summary
-from lepton_compiler.cli.model_argument import as_artifact, make_feed
+from lepton_compiler.cli.model_argument import as_artifact, compile_options, make_feed
 from lepton_compiler.cli.options import (
     feed_options,
     file_path,
     format_option,
     input_shapes_option,
     parse_shapes,
+    precision_options,
     target_option,
     threads_option,
 )
 from lepton_compiler.cli.rendering import bytes_text, machine_text, progress, show_json, show_table, warn_of_load
-from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
     from lepton_compiler.evaluation.kernel_profile import KernelProfile, ModelProfile
@@ -34,6 +34,7 @@ _PACKAGES = ("apache-tvm", "numpy")
 @feed_options
 @input_shapes_option
 @target_option
+@precision_options
 @threads_option
 @click.option("--runs", type=click.IntRange(1), default=20, show_default=True, help="Runs whose medians are shown.")
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Show the N longest kernels; all if left out.")
@@ -48,6 +49,8 @@ def command(
     allow_nan: bool,
     input_shapes: tuple[str, ...],
     target: str,
+    precision: str,
+    keep_fp32: tuple[str, ...],
     threads: int | None,
     runs: int,
     top: int | None,
@@ -73,7 +76,7 @@ def command(
     _check_files(png_file, html_file, force)
     shapes = parse_shapes(input_shapes)
     machine = describe_machine(_PACKAGES)
-    options = CompileOptions(target=target, input_shapes=shapes)
+    options = compile_options(model, shapes, precision, keep_fp32, target=target)
     with progress("run") as on_step, as_artifact(model, options, on_step) as library:
         with load(library, threads=threads) as loaded:
             feed = make_feed(loaded.inputs, shapes, inputs_file, seed, allow_nan=allow_nan)

@@ -15,7 +15,7 @@ from typing import Any
 
 from lepton_compiler.core.errors import ArtifactError
 
-FORMAT = 2
+FORMAT = 3
 """Version of the manifest and of the artifact around it; another one is refused."""
 
 MANIFEST_SECTION = ".lepton_manifest"
@@ -118,6 +118,7 @@ class Manifest:
 
     format: int
     compiler_version: str
+    precision: str
     versions: dict[str, str]
     model: ModelEntry
     target: TargetEntry

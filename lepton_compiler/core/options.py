@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+PRECISIONS = ("fp32", "bf16", "mixed")
+"""Element types of products and of what is stored between them, as users type them."""
+
 Dim = int | str
 """A dimension: a fixed size, or the name of a symbolic one."""
 
@@ -19,6 +22,8 @@ class CompileOptions:
         disabled_passes: Names of passes to leave out; only optional passes can be.
         embed_weights_bytes: Weights larger than this go to a memory-mapped file beside the library.
         winograd: Whether convolutions may be computed by Winograd's algorithms.
+        precision: Element types of products: ``"fp32"``, ``"bf16"`` or ``"mixed"``.
+        keep_fp32: Nodes whose products stay float32 all the same: names with ``*``, ``"first"`` or ``"last"``.
         max_winograd_error: Largest error that they may be estimated to cause, as a share of a convolution's range.
     """
 
@@ -28,3 +33,5 @@ class CompileOptions:
     embed_weights_bytes: int = 1 << 30
     winograd: bool = True
     max_winograd_error: float = 1e-4
+    precision: str = "fp32"
+    keep_fp32: tuple[str, ...] = ()

@@ -87,6 +87,7 @@ class Program:
     source: ModelSource
     stage: Stage = Stage.IMPORTED
     history: tuple[PassRecord, ...] = ()
+    precision: str = "fp32"
 
     def records_of(self, node: str) -> list[tuple[PassRecord, Rewrite | Decline]]:
         """Everything that passes did or declined on ``node``, in order; fused nodes match by each of

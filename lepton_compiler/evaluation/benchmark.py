@@ -20,7 +20,7 @@ from lepton_compiler.evaluation.lepton_runner import LeptonRunner
 from lepton_compiler.evaluation.machine import processors_for
 from lepton_compiler.evaluation.own_process import in_own_process
 from lepton_compiler.evaluation.runner import PEERS, Runner, open_peer
-from lepton_compiler.evaluation.tolerances import TOLERANCES
+from lepton_compiler.evaluation.tolerances import tolerance_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RunnerTimes:
         ratio: Lepton's time divided by this runner's, round by round: below 1, Lepton is faster. None for Lepton.
         speedup: The inverse, this runner's time divided by Lepton's, round by round: above 1, Lepton is faster.
         max_error_of_range: Largest difference of an output from Lepton's, as a share of its range; None for Lepton.
-        disagreement: Why Lepton's outputs are not this runner's; None where they agree as float32 networks do.
+        disagreement: Why Lepton's outputs are not this runner's; None where they agree as their precision allows.
     """
 
     name: str
@@ -97,12 +97,14 @@ def measure(request: BenchmarkRequest) -> list[RunnerTimes]:
     """Pins this process and times all runners in it; ``run_benchmark`` calls it in a process of its own."""
     os.sched_setaffinity(0, processors_for(request.threads))
     shapes = {name: value.shape for name, value in request.feed.items()}
-    runners = [LeptonRunner(request.artifact, request.threads)]
+    lepton = LeptonRunner(request.artifact, request.threads)
+    runners: list[Runner] = [lepton]
     if request.model is not None:
         runners += [open_peer(PEERS[name], request.model, request.threads, shapes) for name in request.peers]
     outputs = {runner.name: runner.run(request.feed) for runner in runners}
     comparisons = {
-        name: compare_outputs(outputs["lepton"], outputs[name], TOLERANCES["fp32"]) for name in request.peers
+        name: compare_outputs(outputs["lepton"], outputs[name], tolerance_of(lepton.precision, PEERS[name].precision))
+        for name in request.peers
     }
     times = time_interleaved(
         {runner.name: lambda runner=runner: runner.run(request.feed) for runner in runners},

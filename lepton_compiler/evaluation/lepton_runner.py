@@ -18,6 +18,7 @@ class LeptonRunner:
     def __init__(self, artifact: Path, threads: int) -> None:
         self._model = load(artifact, threads=threads)
         self.version = self._model.manifest.compiler_version
+        self.precision = self._model.manifest.precision
 
     def run(self, feed: Feed) -> dict[str, np.ndarray]:
         """Outputs by name."""

@@ -15,6 +15,7 @@ class OpenVinoRunner:
     """An ONNX file on OpenVINO's CPU device."""
 
     name = "openvino"
+    precision_hint = "f32"
     version = openvino.__version__.partition("-")[0]
 
     def __init__(self, model: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -26,8 +27,8 @@ class OpenVinoRunner:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(threads),
-            # It would choose bfloat16 by itself where the processor has it; the others compute in float32.
-            "INFERENCE_PRECISION_HINT": "f32",
+            # It would choose bfloat16 by itself where the processor has it.
+            "INFERENCE_PRECISION_HINT": self.precision_hint,
             # All runners share the process's affinity; a thread that OpenVINO pins stays pinned after it.
             "ENABLE_CPU_PINNING": "NO",
         }
@@ -44,3 +45,10 @@ class OpenVinoRunner:
         """Drops the compiled model with its threads."""
         del self._request
         del self._compiled
+
+
+class OpenVinoBfloat16Runner(OpenVinoRunner):
+    """The same, with products of bfloat16."""
+
+    name = "openvino-bf16"
+    precision_hint = "bf16"

@@ -45,6 +45,7 @@ class Peer:
         runner: Module and class of its runner.
         what: What exactly is timed.
         is_rival: Whether one would use it instead of Lepton.
+        precision: What it computes in, one of ``PRECISIONS``.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Peer:
     runner: tuple[str, str]
     what: str
     is_rival: bool = True
+    precision: str = "fp32"
 
     def is_installed(self) -> bool:
         """Whether its module is there; does not import it."""
@@ -66,6 +68,9 @@ class Peer:
         except importlib.metadata.PackageNotFoundError:
             return None
 
+
+REFERENCE_PEER = "onnxruntime"
+"""The peer whose outputs are the right ones."""
 
 PEERS: dict[str, Peer] = {
     peer.name: peer
@@ -87,6 +92,15 @@ PEERS: dict[str, Peer] = {
             "CPU device, latency hint, one stream, float32 arithmetic",
         ),
         Peer(
+            "openvino-bf16",
+            "openvino",
+            "openvino",
+            "peers",
+            ("lepton_compiler.evaluation.openvino_runner", "OpenVinoBfloat16Runner"),
+            "CPU device, latency hint, one stream, bfloat16 arithmetic where the processor has it",
+            precision="bf16",
+        ),
+        Peer(
             "tvm",
             "apache-tvm",
             "tvm",
@@ -99,9 +113,21 @@ PEERS: dict[str, Peer] = {
 }
 
 
-def installed_rivals() -> tuple[str, ...]:
-    """Names of the installed peers that one would use instead of Lepton: not of plain TVM, which is a floor."""
-    return tuple(peer.name for peer in PEERS.values() if peer.is_rival and peer.is_installed())
+def installed_rivals(precision: str = "fp32") -> tuple[str, ...]:
+    """Names of the installed peers that one would use instead of Lepton: not of plain TVM, which is a floor.
+
+    Args:
+        precision: That of the model that they are compared with. Against a lower one than ``fp32`` they are those that
+            have it as well, and ONNX Runtime in float32, whose outputs are the right ones.
+    """
+    lower = precision != "fp32"
+    return tuple(
+        peer.name
+        for peer in PEERS.values()
+        if peer.is_rival
+        and peer.is_installed()
+        and (lower == (peer.precision != "fp32") or peer.name == REFERENCE_PEER)
+    )
 
 
 def require_peer(name: str, purpose: str, extra: str | None = None) -> Peer:

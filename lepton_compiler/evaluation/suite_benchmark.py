@@ -15,10 +15,8 @@ from lepton_compiler.evaluation.benchmark import BenchmarkRequest, RunnerTimes, 
 from lepton_compiler.evaluation.interleaved_timing import Spread
 from lepton_compiler.evaluation.machine import load_average
 from lepton_compiler.evaluation.own_process import in_own_process
+from lepton_compiler.evaluation.runner import REFERENCE_PEER
 from lepton_compiler.evaluation.suite.models import SuiteModel
-
-REFERENCE = "onnxruntime"
-"""The peer whose outputs are the right ones."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,7 @@ class SuiteRequest:
         rounds: Samples of each runner.
         warmup: Calls of each before the first sample.
         seed: Seed of the inputs.
+        precision: What Lepton's libraries are compiled to, one of ``PRECISIONS``.
     """
 
     models: tuple[SuiteModel, ...]
@@ -42,6 +41,7 @@ class SuiteRequest:
     rounds: int
     warmup: int
     seed: int
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class _Compilation:
     model: SuiteModel
     folder: Path
     batch: int
+    precision: str
 
     @property
     def library(self) -> Path:
@@ -116,7 +117,9 @@ def measure_suite(request: SuiteRequest, on_step: Callable[[str], None]) -> Iter
         place = f"{model.title} ({position} of {len(request.models)})"
         # Folders of one model at a time: all libraries and files of the suite together are gigabytes.
         with tempfile.TemporaryDirectory(prefix="lepton-suite-") as folder:
-            yield from _measure_model(request, _Compilation(model, Path(folder), request.batch), place, on_step)
+            yield from _measure_model(
+                request, _Compilation(model, Path(folder), request.batch, request.precision), place, on_step
+            )
 
 
 def _measure_model(
@@ -149,7 +152,7 @@ def _compile(compilation: _Compilation) -> tuple[Path, float]:
 
     model = compilation.model
     file = model.file(compilation.folder, compilation.batch)
-    options = CompileOptions(input_shapes=model.batch_shapes(compilation.batch))
+    options = CompileOptions(input_shapes=model.batch_shapes(compilation.batch), precision=compilation.precision)
     report = compile_model(file, compilation.library, options)
     return file, sum(report.seconds.values())
 
@@ -162,7 +165,7 @@ def _row(model: SuiteModel, threads: int, load: float, seconds: float, times: li
         if entry.speedup is not None and entry.max_error_of_range is not None
     )
     best = min(peers, key=lambda peer: peer.milliseconds.median, default=None)
-    reference = next((entry for entry in others if entry.name == REFERENCE), None)
+    reference = next((entry for entry in others if entry.name == REFERENCE_PEER), None)
     return SuiteRow(
         model.name,
         model.title,
@@ -180,7 +183,7 @@ def _row(model: SuiteModel, threads: int, load: float, seconds: float, times: li
 
 def _disagreement(others: list[RunnerTimes]) -> str | None:
     """A wrong result is a failure, however fast; where ONNX Runtime takes part, it is the judge."""
-    judges = [entry for entry in others if entry.name == REFERENCE] or others
+    judges = [entry for entry in others if entry.name == REFERENCE_PEER] or others
     wrong = [f"disagrees with {entry.name}: {entry.disagreement}" for entry in judges if entry.disagreement]
     return "; ".join(wrong) or None
 

@@ -60,7 +60,7 @@ def conditions(document: Document) -> str:
     return (
         f"{machine['processor']}, {machine['cores']} cores, load average {machine['load_average']:.2f} before "
         f"the start; {machine['system']}; {versions}; {document['started']}; batch {document['batch']}, "
-        f"{document['rounds']} interleaved rounds, float32"
+        f"{document['rounds']} interleaved rounds, precision {document['precision']}"
     )
 
 

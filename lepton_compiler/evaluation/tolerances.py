@@ -1,4 +1,4 @@
-"""Named tolerances of ``lepton compare``. Plain data without NumPy, so that ``--help`` can list them."""
+"""Named tolerances of agreement. Plain data without NumPy, so that ``--help`` can list them."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ TOLERANCES: dict[str, Tolerance] = {
         Tolerance("loose", 1e-2, 0.999, 0.01, "16-bit floats or int8 against a float32 reference"),
     )
 }
+
+
+def tolerance_of(*precisions: str) -> Tolerance:
+    """What counts as agreement of networks of these precisions (``PRECISIONS``) with one in float32."""
+    return TOLERANCES["fp32" if all(precision == "fp32" for precision in precisions) else "loose"]

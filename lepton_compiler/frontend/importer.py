@@ -50,7 +50,7 @@ def import_model(path: Path, options: CompileOptions, target: TargetSpec) -> Pro
         metadata={entry.key: entry.value for entry in model.proto.metadata_props},
     )
     record = PassRecord(IMPORT, Stage.IMPORTED, folded)
-    return Program(module, target, source, history=(record,))
+    return Program(module, target, source, history=(record,), precision=options.precision)
 
 
 def _convert(model: LoadedModel, inputs: tuple[InputSpec, ...]) -> tuple[tvm.IRModule, tuple[Rewrite, ...]]:

@@ -14,6 +14,7 @@ from tvm import relax, tirx
 
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, constant
 from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement
+from lepton_compiler.passes.precision.bfloat16_tensors import stored_operand
 
 
 class PackedActivations:
@@ -46,6 +47,13 @@ class PackedActivations:
         if expr not in self._packed:
             self._packed[expr] = self._pack(expr)
         return self._packed[expr]
+
+    def stored(self, expr: relax.Expr) -> relax.Expr | None:
+        """The packed form of the bfloat16 tensor that ``expr`` is the float32 form of; None where it is none."""
+        if self.is_packed(expr):
+            return stored_operand(self.graph, self._packed[expr])
+        stored = stored_operand(self.graph, expr)
+        return None if stored is None else self.packed(stored)
 
     def stand_in(self, node: Node, packed: relax.Expr, what: str) -> Replacement:
         """Makes ``packed``, a value of the new function, the result of a node."""

@@ -29,12 +29,18 @@ from lepton_compiler.passes.lowering.packed_convolution_computes import (
     packed_depthwise,
 )
 from lepton_compiler.passes.main_graph import Node, Replacement
+from lepton_compiler.passes.precision.bfloat16_tensors import is_bfloat16, pair_up
 from lepton_compiler.passes.winograd.choose_algorithm import Choice, WinogradPolicy
 from lepton_compiler.passes.winograd.winograd_compute import winograd_convolution
 from lepton_compiler.targets.spec import TargetSpec
 
 _FEW_CHANNELS = 4
 """Channels of an image; packing them would fill most of a vector with zeros."""
+
+_FEWEST_PAIRED_CHANNELS = 8
+"""Input channels below which broadcasts of pairs are mostly filling."""
+_BFLOAT16_RATE = 2.0
+"""Products of bfloat16 in the time of one float32 product."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,24 @@ class ConvolutionPacker:
             return f"{outputs // groups} output channels in a group are no whole vectors of {lanes}"
         return None
 
+    def why_not_bfloat16(self, call: relax.Call) -> str | None:
+        """Why a convolution can't be a product of bfloat16 pairs, or had better not; None where it can."""
+        reason = self.why_not(call)
+        if reason is not None:
+            return reason
+        if is_depthwise(call):
+            return "depthwise convolutions have no sums over channels"
+        if CONVOLUTIONS[call.op.name] and not is_interleaved(call):
+            return "it is a transposed convolution whose kernels overlap"
+        weight, window = weight_and_window(call)
+        channels = weight.shape[1]
+        if channels % 2 or channels < _FEWEST_PAIRED_CHANNELS:
+            return f"{channels} input channels are too few, or no pairs"
+        choice = self._choose(call, weight, window, _BFLOAT16_RATE)
+        if choice is not None and choice.transform is not None:
+            return f"Winograd's algorithm in float32 is faster ({choice.reason})"
+        return None
+
     def pack(self, packed: PackedActivations, node: Node) -> tuple[Replacement, str | None]:
         """The packed form of a convolution for which ``why_not`` finds nothing, and why it is not Winograd's."""
         call = node.value
@@ -73,7 +97,7 @@ class ConvolutionPacker:
             return packed.stand_in(node, result, "depthwise on packed channels"), None
         if is_interleaved(call):
             return self._interleaved(packed, node, kernel), None
-        choice = self._choose(call, weight, window)
+        choice = None if self._has_pairs(packed, node) else self._choose(call, weight, window)
         if choice is not None and choice.transform is not None:
             result = self._winograd(packed, node, kernel, weight, window, choice)
             return packed.stand_in(node, result, choice.reason), None
@@ -94,8 +118,7 @@ class ConvolutionPacker:
             node.name,
             kernel,
             lambda data, taps: packed_convolution(data, taps, window, 1),
-            packed.packed(node.args[0]),
-            constant(pack_convolution_weight(rows, packed.lanes)),
+            *self._operands(packed, node, rows),
         )
         what = f"a pointwise convolution, {' by '.join(map(str, steps))} outputs of each pixel put in place"
         if whole:
@@ -112,7 +135,7 @@ class ConvolutionPacker:
             node.name,
             f"depthwise_{kernel}",
             lambda data, taps: packed_depthwise(data, taps, window),
-            packed.packed(node.args[0]),
+            _as_stored(packed, node.args[0]),
             packed_weight,
         )
 
@@ -120,24 +143,37 @@ class ConvolutionPacker:
         self, packed: PackedActivations, node: Node, kernel: str, weight: np.ndarray, window: Window
     ) -> tuple[relax.Var, str]:
         groups, source = int(node.value.attrs.groups), node.args[0]
-        packed_weight = constant(pack_convolution_weight(weight, packed.lanes))
         if groups == 1 and weight.shape[1] <= _FEW_CHANNELS and not packed.is_packed(source):
             result = packed.graph.emit_te(
                 node.name,
                 kernel,
                 lambda data, taps: first_convolution(data, taps, window),
                 source,
-                packed_weight,
+                constant(pack_convolution_weight(weight, packed.lanes)),
             )
             return result, f"reads {weight.shape[1]} plain channels, writes packed ones"
         result = packed.graph.emit_te(
             node.name,
             kernel,
             lambda data, taps: packed_convolution(data, taps, window, groups),
-            packed.packed(source),
-            packed_weight,
+            *self._operands(packed, node, weight),
         )
-        return result, "direct convolution on packed channels"
+        how = " from pairs of bfloat16" if self._has_pairs(packed, node) else ""
+        return result, f"direct convolution on packed channels{how}"
+
+    def _has_pairs(self, packed: PackedActivations, node: Node) -> bool:
+        """Whether the operands of a convolution are bfloat16 numbers in pairs of channels."""
+        weight = node.args[1].value.numpy()
+        is_even = weight.shape[0 if CONVOLUTIONS[node.operator or ""] else 1] % 2 == 0
+        is_stored = packed.stored(node.args[0]) is not None
+        return self.target.has_bfloat16_dot and is_even and is_stored and is_bfloat16(weight)
+
+    def _operands(self, packed: PackedActivations, node: Node, weight: np.ndarray) -> tuple[relax.Expr, relax.Expr]:
+        """Packed data, and ``weight[out_channels, in_channels, *kernel]`` packed, in pairs where it can be."""
+        packed_weight = pack_convolution_weight(weight, packed.lanes)
+        if self._has_pairs(packed, node):
+            return _as_stored(packed, node.args[0]), constant(pair_up(packed_weight, 1))
+        return packed.packed(node.args[0]), constant(packed_weight)
 
     def _winograd(
         self,
@@ -156,11 +192,11 @@ class ConvolutionPacker:
             node.name,
             f"winograd{transform.outputs}_{kernel}",
             lambda data, taps: winograd_convolution(data, taps, transform, before, after),
-            packed.packed(node.args[0]),
+            _as_stored(packed, node.args[0]),
             constant(transformed),
         )
 
-    def _choose(self, call: relax.Call, weight: np.ndarray, window: Window) -> Choice | None:
+    def _choose(self, call: relax.Call, weight: np.ndarray, window: Window, direct_rate: float = 1.0) -> Choice | None:
         """Which algorithm a 3 by 3 convolution takes; None for others."""
         if CONVOLUTIONS[call.op.name] or window.kernel != (3, 3) or int(call.attrs.groups) > 1:
             return None
@@ -168,7 +204,13 @@ class ConvolutionPacker:
             return None
         batch, _, *output = call.ty.shape.values
         sizes = [int(size) if isinstance(size, tirx.IntImm) else None for size in (batch, *output)]
-        return self.winograd.choose(self.target, weight.shape, sizes)
+        return self.winograd.choose(self.target, weight.shape, sizes, direct_rate)
+
+
+def _as_stored(packed: PackedActivations, expr: relax.Expr) -> relax.Expr:
+    """The packed form of a tensor for a kernel that reads bfloat16 numbers as they are."""
+    stored = packed.stored(expr)
+    return packed.packed(expr) if stored is None else stored
 
 
 def is_interleaved(call: relax.Call) -> bool:

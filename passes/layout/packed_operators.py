@@ -6,6 +6,7 @@
     concat(x, y, axis=1)       -> concat(pack(x), pack(y), axis=1)       whole vectors of channels
     split(x, axis=1)           -> split(pack(x), axis=1)                 whole vectors of channels
     pad, slice                 -> the same on spatial axes
+    rounded(x), widened(x)     -> the same of pack(x)                    conversions to and from bfloat16
 
 Each rule gives the packed result, or why the node leaves the region, or None where it is none of the rule's nodes.
 """
@@ -21,6 +22,7 @@ from lepton_compiler.passes.canonicalize.constant_arrays import array_of, consta
 from lepton_compiler.passes.canonicalize.elementwise_operators import ELEMENTWISE
 from lepton_compiler.passes.layout.packed_activations import PackedActivations, is_one
 from lepton_compiler.passes.main_graph import Node
+from lepton_compiler.passes.precision.bfloat16_tensors import conversion_of, emit_conversion
 
 Packed = relax.Expr | str | None
 
@@ -170,6 +172,13 @@ def _slice(packed: PackedActivations, node: Node) -> Packed:
     return relax.Call(node.value.op, [packed.packed(node.args[0]), *node.args[1:]], node.value.attrs)
 
 
+def _conversion(packed: PackedActivations, node: Node) -> Packed:
+    conversion = conversion_of(packed.graph.module, node.value)
+    if conversion is None:
+        return None
+    return emit_conversion(packed.graph, node.name, conversion, packed.packed(node.value.args[1].fields[0]))
+
+
 _RULES: tuple[Callable[[PackedActivations, Node], Packed], ...] = (
     _elementwise,
     _pool,
@@ -177,4 +186,5 @@ _RULES: tuple[Callable[[PackedActivations, Node], Packed], ...] = (
     _concat,
     _pad,
     _slice,
+    _conversion,
 )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from tvm import te, tirx
 
 from lepton_compiler.passes.lowering.row_major import Size, flatten, unflatten
+from lepton_compiler.targets.cpu.bfloat16 import element_reader
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,19 @@ def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, group
     )
 
 
-def with_border(data: te.Tensor, window: Window, trailing: int = 0) -> te.Tensor:
+def with_border(data: te.Tensor, window: Window, trailing: int = 0, dtype: str | None = None) -> te.Tensor:
     """The input with zeros around it, and between its pixels where ``window`` spreads them out.
 
     Args:
         data: ``[batch, channels, *spatial]``, and the channels of a vector behind where it is packed.
         window: How the kernel moves.
         trailing: Axes behind the spatial ones.
+        dtype: ``"float32"`` widens stored bfloat16 on the way; the data's own where left out.
     """
     if not window.needs_border:
         return data
     count = len(window.kernel)
+    read = data if dtype is None else element_reader(data)
     sizes = [window.bordered_size(i, data.shape[2 + i]) for i in range(count)]
 
     def value(n: tirx.Var, c: tirx.Var, *index: tirx.Var) -> tirx.Expr:
@@ -126,7 +129,7 @@ def with_border(data: te.Tensor, window: Window, trailing: int = 0) -> te.Tensor
             if step != 1:
                 inside.append(tirx.floormod(offset, step) == 0)
             at.append(offset // step if step != 1 else offset)
-        return tirx.if_then_else(tirx.all(*inside), data(n, c, *at, *index[count:]), tirx.const(0, data.dtype))
+        return tirx.if_then_else(tirx.all(*inside), read(n, c, *at, *index[count:]), tirx.const(0, dtype or data.dtype))
 
     shape = (*data.shape[:2], *sizes, *data.shape[len(data.shape) - trailing :])
     return te.compute(shape, value, name="bordered_input")

@@ -11,6 +11,7 @@ from tvm.ir import GenericConst
 
 from lepton_compiler.passes.layout.pack_weights import pack_dense_weight
 from lepton_compiler.passes.lowering.matmul_computes import batched_matmul, packed_dense
+from lepton_compiler.passes.precision.bfloat16_tensors import conversion_of, is_bfloat16, pair_up
 from lepton_compiler.targets.spec import TargetSpec
 
 _OUT_ELEMENTWISE_FUSABLE = 4
@@ -32,12 +33,15 @@ def legalize_matmul(bb: relax.BlockBuilder, call: relax.Call, target: TargetSpec
     left, right = call.args
     if why_not_packed_dense(call) is None:
         weight = right.value.numpy()
-        packed = relax.const(pack_dense_weight(weight, target.vector_lanes()))
+        packed = pack_dense_weight(weight, target.vector_lanes())
         columns = int(weight.shape[1])
+        stored = _stored_operand(bb, left)
+        if stored is not None and target.has_bfloat16_dot and is_bfloat16(weight) and weight.shape[0] % 2 == 0:
+            left, packed = stored, pair_up(packed, 1)
         return bb.call_te(
             lambda a, w: packed_dense(a, w, columns),
             left,
-            packed,
+            relax.const(packed),
             primfunc_name_hint="dense",
             primfunc_attrs=attributes,
         )
@@ -51,6 +55,12 @@ def legalize_matmul(bb: relax.BlockBuilder, call: relax.Call, target: TargetSpec
             primfunc_attrs=attributes,
         )
     return call.op.get_attr("FLegalize")(bb, call)
+
+
+def _stored_operand(bb: relax.BlockBuilder, operand: relax.Expr) -> relax.Expr | None:
+    """The stored bfloat16 tensor that an operand is the float32 form of, None where it is none."""
+    value = bb.lookup_binding(operand) if isinstance(operand, relax.Var) else None
+    return value.args[1].fields[0] if conversion_of(bb.get(), value) == "widen" else None
 
 
 def _why_not_tiled(call: relax.Call) -> str | None:

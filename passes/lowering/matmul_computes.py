@@ -19,21 +19,28 @@ from collections.abc import Sequence
 from tvm import te, tirx
 
 from lepton_compiler.passes.lowering.row_major import Size, flatten, unflatten
+from lepton_compiler.targets.cpu.bfloat16 import STORED_PAIRS, pair_product
 
 
 def packed_dense(data: te.Tensor, weight: te.Tensor, columns: int) -> te.Tensor:
     """``data[..., inner]`` times packed weights; ``columns`` leaves out what packing added.
+
+    Stored bfloat16 data is multiplied with weights in pairs, ``[column_blocks, inner / 2, lanes]``.
 
     Returns:
         ``[..., columns]``.
     """
     lanes = int(weight.shape[2])
     leading = list(data.shape[:-1])
-    inner = te.reduce_axis((0, data.shape[-1]), "inner")
+    inner = te.reduce_axis((0, weight.shape[1]), "inner")
     rows = math.prod(leading[1:], start=leading[0])
 
     def sums(row: tirx.Var, block: tirx.Var, lane: tirx.Var) -> tirx.Expr:
-        return te.sum(data(*unflatten(row, leading), inner) * weight(block, inner, lane), axis=inner)
+        place, factor = unflatten(row, leading), weight(block, inner, lane)
+        if weight.dtype == STORED_PAIRS:
+            pair = data(*place, inner * 2), data(*place, inner * 2 + 1)
+            return te.sum(pair_product(*pair, factor), axis=inner)
+        return te.sum(data(*place, inner) * factor, axis=inner)
 
     shape = (rows, weight.shape[0], lanes)
     accumulated = te.compute(shape, sums, name="dense", attrs={"lepton.anchor": "dense"})

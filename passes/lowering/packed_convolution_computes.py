@@ -8,6 +8,8 @@ A packed activation ``[n, C/v, *spatial, v]`` keeps the ``v`` channels of one ve
 
 Channels that fill up the last block are never summed: their count is no multiple of ``g``. A first layer reads its few
 channels from the plain ``[n, c, *spatial]``.
+
+bfloat16 numbers are summed in float32, two channels a step, with weights in pairs: ``[ob, C / 2, *kernel, lane]``.
 """
 
 from __future__ import annotations
@@ -19,21 +21,23 @@ from tvm import te, tirx
 
 from lepton_compiler.passes.lowering.convolution_computes import Window, with_border
 from lepton_compiler.passes.lowering.row_major import Size, flatten, unflatten
+from lepton_compiler.targets.cpu.bfloat16 import STORED_PAIRS, element_reader, pair_product
 
 
 def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, groups: int) -> te.Tensor:
     """Convolution of a packed activation; ``v`` divides the output channels of a group where there are several.
 
     Args:
-        data: ``[batch, in_blocks, *spatial, v]``.
-        weight: ``[out_blocks, in_channels / groups, *kernel, v]``.
+        data: ``[batch, in_blocks, *spatial, v]``, float32 or stored bfloat16.
+        weight: ``[out_blocks, in_channels / groups, *kernel, v]``, or ``[out_blocks, in_channels / groups / 2, ...]``
+            of pairs of bfloat16.
         window: How the kernel moves.
         groups: Number of groups.
 
     Returns:
-        ``[batch, out_blocks, *output, v]``.
+        ``[batch, out_blocks, *output, v]``, float32.
     """
-    lanes, in_group = int(weight.shape[-1]), int(weight.shape[1])
+    lanes, in_group = int(data.shape[-1]), int(weight.shape[1]) * (2 if weight.dtype == STORED_PAIRS else 1)
     together = math.gcd(in_group, lanes)
     blocks_in_group = int(weight.shape[0]) // groups
 
@@ -67,15 +71,19 @@ def _convolution(
 ) -> te.Tensor:
     bordered = with_border(data, window, trailing=len(data.shape) - 2 - len(spatial))
     output = tuple(window.output_size(i, size) for i, size in enumerate(spatial))
-    chunk = te.reduce_axis((0, int(weight.shape[1]) // together), "chunk")
+    step = 2 if weight.dtype == STORED_PAIRS else 1
+    steps = together // step
+    chunk = te.reduce_axis((0, int(weight.shape[1]) // steps), "chunk")
     taps = [te.reduce_axis((0, size), f"tap{i}") for i, size in enumerate(window.kernel)]
-    part = te.reduce_axis((0, together), "part")
+    part = te.reduce_axis((0, steps), "part")
 
     def sums(n: tirx.Var, block: tirx.Var, *index: tirx.Var) -> tirx.Expr:
         *place, lane = index
         at = [position * window.strides[i] + taps[i] * window.dilation[i] for i, position in enumerate(place)]
-        value = read(bordered, n, block, chunk, at, part)
-        return te.sum(value * weight(block, chunk * together + part, *taps, lane), axis=[chunk, *taps, part])
+        values = [read(bordered, n, block, chunk, at, part * step + i) for i in range(step)]
+        factor = weight(block, chunk * steps + part, *taps, lane)
+        product = values[0] * factor if step == 1 else pair_product(*values, factor)
+        return te.sum(product, axis=[chunk, *taps, part])
 
     shape = (data.shape[0], weight.shape[0], *output, weight.shape[-1])
     attrs = {"lepton.anchor": "packed_convolution", "lepton.groups": groups}
@@ -101,21 +109,22 @@ def packed_depthwise(data: te.Tensor, weight: te.Tensor, window: Window) -> te.T
     """Depthwise convolution of a packed activation.
 
     Args:
-        data: ``[batch, blocks, *spatial, v]``.
+        data: ``[batch, blocks, *spatial, v]``, float32 or stored bfloat16.
         weight: ``[blocks, *kernel, v]``.
         window: How the kernel moves.
 
     Returns:
         ``[batch, blocks, *output, v]``.
     """
-    bordered = with_border(data, window, trailing=1)
+    bordered = with_border(data, window, trailing=1, dtype="float32")
+    read = element_reader(bordered)
     output = tuple(window.output_size(i, size) for i, size in enumerate(data.shape[2:-1]))
     taps = [te.reduce_axis((0, size), f"tap{i}") for i, size in enumerate(window.kernel)]
 
     def sums(n: tirx.Var, block: tirx.Var, *index: tirx.Var) -> tirx.Expr:
         *place, lane = index
         at = [position * window.strides[i] + taps[i] * window.dilation[i] for i, position in enumerate(place)]
-        return te.sum(bordered(n, block, *at, lane) * weight(block, *taps, lane), axis=taps)
+        return te.sum(read(n, block, *at, lane) * weight(block, *taps, lane), axis=taps)
 
     shape = (*data.shape[:2], *output, weight.shape[-1])
     accumulated = te.compute(shape, sums, name="depthwise", attrs={"lepton.anchor": "packed_depthwise"})

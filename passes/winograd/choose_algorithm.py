@@ -56,13 +56,16 @@ class WinogradPolicy:
     enabled: bool = True
     max_error: float = 1e-4
 
-    def choose(self, target: TargetSpec, weight: Sequence[int], output: Sequence[int | None]) -> Choice:
+    def choose(
+        self, target: TargetSpec, weight: Sequence[int], output: Sequence[int | None], direct_rate: float = 1.0
+    ) -> Choice:
         """Chooses for a 3 by 3 convolution with stride 1.
 
         Args:
             target: For the rates.
             weight: ``(out_channels, in_channels, 3, 3)``.
             output: ``(batch, height, width)``, None for a symbolic size.
+            direct_rate: How many times as fast as in float32 the direct convolution multiplies.
         """
         if not self.enabled:
             return Choice(None, "direct: Winograd is switched off")
@@ -71,7 +74,7 @@ class WinogradPolicy:
         if min(weight[:2]) < _FEWEST_CHANNELS:
             return Choice(None, f"direct: {min(weight[:2])} channels are too few for Winograd")
         batch, height, width = (int(size or 1) for size in output)
-        direct = direct_cycles(target, weight, batch * height * width)
+        direct = direct_cycles(target, weight, batch * height * width) / direct_rate
         costs = {m: winograd_cycles(target, weight, (batch, height, width), TRANSFORMS[m]) for m in TRANSFORMS}
         allowed = {m: cost for m, cost in costs.items() if TRANSFORMS[m].expected_error() <= self.max_error}
         if not allowed:

@@ -22,6 +22,7 @@ from tvm import te, tirx
 
 from lepton_compiler.passes.lowering.row_major import Size
 from lepton_compiler.passes.winograd.transforms import KERNEL_SIZE, WinogradTransform
+from lepton_compiler.targets.cpu.bfloat16 import element_reader
 
 _FEWEST_TILES, _MOST_TILES = 4, 9
 """Sizes of a register tile that keep the multipliers busy."""
@@ -33,7 +34,7 @@ def winograd_convolution(
     """A 3 by 3 convolution with stride 1 over a packed activation.
 
     Args:
-        data: ``[batch, in_blocks, height, width, v]``, sizes known.
+        data: ``[batch, in_blocks, height, width, v]``, sizes known, float32 or stored bfloat16.
         weight: Transformed weights, ``[size * size, out_blocks, in_channels, v]``.
         transform: The algorithm.
         before: Zeros above and left of the input.
@@ -88,11 +89,12 @@ def _even_columns(columns: int) -> int:
 
 def _filled_up(data: te.Tensor, before: tuple[int, int], sizes: list[Size]) -> te.Tensor:
     batch, blocks, height, width, lanes = data.shape
+    read = element_reader(data)
 
     def value(n: tirx.Var, cb: tirx.Var, y: tirx.Var, x: tirx.Var, v: tirx.Var) -> tirx.Expr:
         row, column = y - before[0], x - before[1]
         inside = tirx.all(row >= 0, row < height, column >= 0, column < width)
-        return tirx.if_then_else(inside, data(n, cb, row, column, v), tirx.const(0, data.dtype))
+        return tirx.if_then_else(inside, read(n, cb, row, column, v), tirx.const(0, "float32"))
 
     return te.compute((batch, blocks, *sizes, lanes), value, name="padded")
 

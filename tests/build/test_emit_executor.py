@@ -47,6 +47,7 @@ def described(plan: ExecutionPlan, model: str) -> Manifest:
     return Manifest(
         format=FORMAT,
         compiler_version="0",
+        precision="fp32",
         versions={},
         model=ModelEntry(model, "0" * 64, 17, {}),
         target=TargetEntry("x86-64-v2", "x86_64", ("sse4_2",)),

@@ -44,7 +44,7 @@ def test_artifact_alone_needs_no_peer(lepton, fixed_library: Path) -> None:
 def test_unknown_peer(lepton, fixed_model: Path) -> None:
     result = lepton("benchmark", fixed_model, "--against", "tensorflow")
     assert result.exit_code == 2
-    assert 'unknown peer "tensorflow"; known: onnxruntime, openvino, tvm' in result.stderr
+    assert 'unknown peer "tensorflow"; known: onnxruntime, openvino, openvino-bf16, tvm' in result.stderr
 
 
 def test_peer_that_is_not_installed_names_its_extra(lepton, fixed_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from lepton_compiler.core.manifest import (
 MANIFEST = Manifest(
     format=FORMAT,
     compiler_version="0.1.0",
+    precision="fp32",
     versions={"apache-tvm": "0.27.0", "onnx": "1.23.0"},
     model=ModelEntry("größe.onnx", "ab" * 32, 17, {"author": "someone"}),
     target=TargetEntry("x86-64-v3", "x86_64", ("avx2", "fma")),

@@ -42,6 +42,7 @@ PROFILE = ModelProfile(
     manifest=Manifest(
         format=FORMAT,
         compiler_version="0",
+        precision="fp32",
         versions={},
         model=ModelEntry("model<1>.onnx", "0" * 64, 17, {}),
         target=TargetEntry("test", "x86_64", ()),

@@ -30,7 +30,7 @@ TABLE = """\
 * MiniLM-L6, 1 thread: disagrees
 
 Some CPU, 2 cores, load average 0.10 before the start; Linux 6; python 3.11.7, onnxruntime 1.32.0; \
-2026-01-31T12:00:00+00:00; batch 1, 20 interleaved rounds, float32.
+2026-01-31T12:00:00+00:00; batch 1, 20 interleaved rounds, precision fp32.
 """
 
 
@@ -78,6 +78,7 @@ DOCUMENT = {
         "versions": {"python": "3.11.7", "onnxruntime": "1.32.0"},
     },
     "batch": 1,
+    "precision": "fp32",
     "rounds": 20,
     "peers": {"onnxruntime": "CPU provider"},
     "rows": [row("ResNet-50"), FAILED, WRONG],

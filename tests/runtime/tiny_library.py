@@ -69,6 +69,7 @@ def manifest_of(model: str, architecture: str = HOST) -> Manifest:
     return Manifest(
         format=FORMAT,
         compiler_version="0",
+        precision="fp32",
         versions={},
         model=ModelEntry(f"{model}.onnx", "0" * 64, 17, {}),
         target=TargetEntry("test", architecture, ()),

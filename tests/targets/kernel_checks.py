@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import tvm
 from tvm import relax, tirx
+from tvm.tirx.compilation_pipeline import PIPELINE_MAP
 
 from lepton_compiler.core.pass_base import Pass
 from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
 from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
+from lepton_compiler.targets.cpu.bfloat16 import link_functions
 from lepton_compiler.targets.cpu.schedule import ScheduledFunction, schedule_function
 from lepton_compiler.targets.registry import TARGETS, get_target, runs_here
 from lepton_compiler.targets.spec import TargetSpec
@@ -90,7 +92,11 @@ def schedule_all(module: tvm.IRModule, spec: TargetSpec) -> tuple[tvm.IRModule, 
 
 
 def compile_operator(
-    build: Build, *shapes: Sequence[Dim], dtype: str = "float32", arrange: Pass | None = None, target: str = "native"
+    build: Build,
+    *shapes: Sequence[Dim],
+    dtype: str = "float32",
+    arrange: Pass | Sequence[Pass] | None = None,
+    target: str = "native",
 ) -> CompiledOperator:
     """Compiles ``build(emit, *inputs)``, by default for this machine; ``arrange`` runs before legalization."""
     spec = get_target(target)
@@ -98,13 +104,31 @@ def compile_operator(
     if arrange is None:
         module = lower(module, spec)
     else:
-        module = arrange.run(module, spec).module
+        for pass_ in [arrange] if isinstance(arrange, Pass) else arrange:
+            module = pass_.run(module, spec).module
         module = FuseOperators().run(LegalizeOperators().run(module, spec).module, spec).module
     module, kernels = schedule_all(module, spec)
     llvm = tvm.target.Target(spec.llvm_target())
     with llvm:
-        executable = tvm.compile(module, llvm)
+        executable = tvm.compile(module, llvm, tir_pipeline=_PIPELINE)
     return CompiledOperator(kernels, relax.VirtualMachine(executable, tvm.cpu()))
+
+
+_PIPELINE = "lepton_kernels"
+
+
+def _kernel_pipeline() -> tuple[tvm.transform.Pass, ...]:
+    """TVM's default passes, and behind them what ``build/lower_kernels.py`` does."""
+    lower, *finalize = PIPELINE_MAP["s_tir"]()
+
+    @tvm.transform.module_pass(opt_level=0)
+    def lower_and_link(module: tvm.IRModule, context: tvm.transform.PassContext) -> tvm.IRModule:
+        return link_functions(lower(module))
+
+    return lower_and_link, *finalize
+
+
+PIPELINE_MAP[_PIPELINE] = _kernel_pipeline
 
 
 def schedules_for(

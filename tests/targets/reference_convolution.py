@@ -11,13 +11,15 @@ def convolve(
     data: np.ndarray,
     weight: np.ndarray,
     *,
-    strides: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: Sequence[int] | None = None,
+    dilation: Sequence[int] | None = None,
     groups: int = 1,
 ) -> np.ndarray:
     """Any number of spatial axes; ``padding`` is all starts, then all ends."""
     rank = weight.ndim - 2
+    strides, dilation = strides or [1] * rank, dilation or [1] * rank
+    padding = padding or [0] * 2 * rank
     borders = [(0, 0), (0, 0), *zip(padding[:rank], padding[rank:], strict=True)]
     padded = np.pad(data.astype(np.float64), borders)
     spatial = tuple(range(2, 2 + rank))

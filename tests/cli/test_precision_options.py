@@ -1,0 +1,91 @@
+"""``--precision`` and ``--keep-fp32``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from small_onnx_models import write_model
+
+from lepton_compiler.runtime.artifact_file import read_manifest
+from lepton_compiler.targets.registry import get_target
+
+needs_bfloat16 = pytest.mark.skipif(
+    not get_target("native").has_bfloat16_dot, reason="the processor has no bfloat16 products"
+)
+
+
+@pytest.fixture(scope="module")
+def two_products(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    generator = np.random.default_rng(3)
+    weights = {
+        name: generator.standard_normal(shape).astype(np.float32) / 4
+        for name, shape in {"w1": (16, 12), "w2": (12, 6)}.items()
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["hidden"], name="first_product"),
+        helper.make_node("Relu", ["hidden"], ["kept"], name="relu"),
+        helper.make_node("MatMul", ["kept", "w2"], ["y"], name="second_product"),
+    ]
+    path = tmp_path_factory.mktemp("precision") / "products.onnx"
+    return write_model(path, nodes, {"x": (TensorProto.FLOAT, ["n", 16])}, {"y": 2}, weights)
+
+
+@needs_bfloat16
+def test_errors_against_fp32_are_printed(lepton, two_products: Path, tmp_path: Path) -> None:
+    output = tmp_path / "model.so"
+    result = lepton("compile", two_products, "-o", output, "--precision", "bf16")
+    assert result.exit_code == 0, result.output
+    assert "bf16: 2 of 2 products" in result.stdout
+    assert "against the same model in fp32" in result.stdout
+    assert read_manifest(output).precision == "bf16"
+
+
+@needs_bfloat16
+def test_errors_are_those_of_the_rounding(lepton, two_products: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "in.npz"
+    np.savez(inputs, x=np.random.default_rng(0).standard_normal((9, 16)).astype(np.float32))
+    arguments = ["compile", two_products, "--format", "json", "--check-inputs", inputs, "--precision"]
+    (bf16,) = json.loads(lepton(*arguments, "bf16", "-o", tmp_path / "a.so").stdout)["errors_against_fp32"]
+    assert 1e-4 < bf16["max_abs"] / bf16["reference_range"] < 1e-2
+    assert bf16["reasons"] == []
+    kept = ["--keep-fp32", "first", "--keep-fp32", "second*"]
+    (fp32,) = json.loads(lepton(*arguments, "bf16", "-o", tmp_path / "b.so", *kept).stdout)["errors_against_fp32"]
+    assert fp32["max_abs"] == 0
+    assert json.loads(lepton(*arguments, "fp32", "-o", tmp_path / "c.so").stdout)["errors_against_fp32"] is None
+
+
+@needs_bfloat16
+def test_compare_takes_the_loose_tolerance(lepton, two_products: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    arguments = ["compare", two_products, "--input-shapes", "x:[9,16]", "--precision", "bf16"]
+    assert "under loose" in lepton(*arguments).stdout
+    strict = lepton(*arguments, "--tolerance", "fp32")
+    assert strict.exit_code == 1
+    assert "exceeds" in strict.stdout
+
+
+def test_a_target_without_the_instruction_is_refused(lepton, two_products: Path, tmp_path: Path) -> None:
+    output = tmp_path / "model.so"
+    result = lepton("compile", two_products, "-o", output, "--target", "x86-64-v2", "--precision", "mixed")
+    assert result.exit_code == 2
+    assert "x86-64-v2 has no instruction for products of bfloat16, which precision mixed is made of" in result.stderr
+    assert not output.exists()
+
+
+def test_a_library_is_compiled_already(lepton, fixed_library: Path, fixed_model: Path) -> None:
+    result = lepton("profile", fixed_library, "--precision", "bf16")
+    assert result.exit_code == 2
+    assert f"--precision needs an ONNX file; {fixed_library} is compiled already" in result.stderr
+
+
+@pytest.mark.parametrize("target", ["amd-zen4", "intel-sapphire-rapids"])
+def test_other_targets_are_compiled_and_not_compared(lepton, two_products: Path, tmp_path: Path, target: str) -> None:
+    output = tmp_path / "model.so"
+    result = lepton("compile", two_products, "-o", output, "--target", target, "--precision", "bf16")
+    assert result.exit_code == 0, result.output
+    assert "bf16: 2 of 2 products" in result.stdout
+    assert ("against the same model in fp32" in result.stdout) != ("not compared with fp32" in result.stderr)
