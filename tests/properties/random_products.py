@@ -45,7 +45,7 @@ class ProductCase:
             if swap and not attributes:
                 x = graph.node("Transpose", [x], perm=[*range(len(shape) - 2), len(shape) - 1, len(shape) - 2])
             operands.append(x)
-        shape = np.matmul(np.empty(self.left), np.empty(self.right)).shape
+        shape = np.matmul(np.zeros(self.left), np.zeros(self.right)).shape
         if attributes:
             x = self._with_attributes(graph, operands, shape)
         else:
