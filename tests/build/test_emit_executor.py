@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GoldenFile
+from golden_file import GoldenFile
 from handmade_programs import Body, legalized_module, symbol, tensor
 from tvm import relax
 
