@@ -21,7 +21,7 @@ def wrapped(index: Any, size: Any) -> tirx.Expr:
 def clamped(value: Any, low: Any, high: Any) -> tirx.Expr:
     """An integer (int64) moved to the nearest of ``low`` to ``high``."""
     value = tirx.Cast("int64", value)
-    return tirx.max(tirx.min(value, tirx.Cast("int64", high)), tirx.Cast("int64", low))
+    return tirx.Max(tirx.Min(value, tirx.Cast("int64", high)), tirx.Cast("int64", low))
 
 
 def inside(index: Any, size: Any) -> tirx.Expr:

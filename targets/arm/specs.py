@@ -1,5 +1,7 @@
 """ARM processors: a 64-bit baseline, a 64-bit core and a 32-bit core with NEON."""
 
+from dataclasses import replace
+
 from lepton_compiler.targets.spec import Architecture, TargetSpec
 
 ARMV8_A = TargetSpec(
@@ -20,21 +22,11 @@ ARMV8_A = TargetSpec(
     source="Arm Architecture Reference Manual for A-profile, Advanced SIMD",
 )
 
-CORTEX_A72 = TargetSpec(
+CORTEX_A72 = replace(
+    ARMV8_A,
     name="arm-cortex-a72",
-    architecture=Architecture.AARCH64,
     description="Cortex-A72: Raspberry Pi 4",
-    llvm_triple="aarch64-linux-gnu",
     llvm_cpu="cortex-a72",
-    llvm_features=("+neon",),
-    zig_triple="aarch64-linux-gnu.2.17",
-    zig_cpu="generic",
-    vector_bits=128,
-    vector_registers=32,
-    l1_data_bytes=32 << 10,
-    l2_bytes=256 << 10,
-    fma_per_cycle=1,
-    cpu_features=("fp", "asimd"),
     source="Arm Cortex-A72 Software Optimization Guide; BCM2711: 1 MiB of level 2 for four cores",
 )
 

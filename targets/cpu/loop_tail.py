@@ -39,6 +39,9 @@ def split_tails(func: tirx.PrimFunc) -> tirx.PrimFunc:
         whole = _whole_tiles(loop)
         if whole is None:
             return _loop(loop, loop.extent, loop.body)
+        if _constant(whole) == 0:
+            # Not even an empty loop: TVM refuses to vectorize a body that doesn't depend on its lanes.
+            return _rest(loop, whole, [])[0]
         rest, own_buffers = _rest(loop, whole, [*local, *added])
         added.extend(own_buffers)
         return tirx.SeqStmt([_loop(loop, whole, _without_conditions_on(loop.loop_var, loop.body)), rest])

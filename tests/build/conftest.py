@@ -5,31 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from golden_file import GoldenFile
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden files anew instead of comparing them")
-
-
-class GoldenFile:
-    """Compares text with a committed file.
-
-    Args:
-        folder: Where golden files lie.
-        update: Whether to write instead.
-    """
-
-    def __init__(self, folder: Path, update: bool) -> None:
-        self._folder = folder
-        self._update = update
-
-    def check(self, name: str, text: str) -> None:
-        """Fails where ``text`` differs from the file ``name``."""
-        path = self._folder / name
-        if self._update:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        assert text == path.read_text(encoding="utf-8"), f"{name} differs; pytest tests/build --update-golden writes it"
 
 
 @pytest.fixture

@@ -309,8 +309,11 @@ def test_folder_that_is_not_writable_is_refused(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize(("name", "force"), [("new.so", False), ("old.so", True), ("new.so", True)])
 def test_usable_output_is_accepted(name: str, force: bool, tmp_path: Path) -> None:
-    (tmp_path / "old.so").write_text("")
+    (tmp_path / "old.so").write_text("as it was")
     check_output(tmp_path / name, force)
+    # Nothing is written or deleted before there is something to replace it.
+    assert names_in(tmp_path) == ["old.so"]
+    assert (tmp_path / "old.so").read_text() == "as it was"
 
 
 def test_manifest_survives_its_json(library: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GoldenFile
+from golden_file import GoldenFile
 from handmade_programs import Body, legalized_module, symbol, tensor
 from tvm import relax
 
@@ -91,7 +91,8 @@ def symbolic_executor() -> ExecutorSource:
     return executor([tensor("x", (symbol("batch size"), 3)), tensor("y", (2, 3))], symbolic_body)
 
 
-def compile_executor(source: ExecutorSource, folder: Path, target_name: str = "x86-64-v2") -> None:
+def compile_executor(source: ExecutorSource, folder: Path, target_name: str = "x86-64-v2") -> bytes:
+    """The object file's bytes."""
     (folder / "executor.c").write_text(source.emit(), encoding="utf-8")
     (folder / MANIFEST_FILE).write_bytes(source.manifest.to_json())
     (folder / WEIGHTS_FILE).write_bytes(bytes(source.constants.size_bytes))
@@ -99,6 +100,7 @@ def compile_executor(source: ExecutorSource, folder: Path, target_name: str = "x
     target = get_target(target_name)
     warnings = ("-Wall", "-Wextra", "-Werror")
     compile_c("executor.c", "executor.o", folder, target.zig_triple, target.zig_cpu, "-O1", *warnings)
+    return (folder / "executor.o").read_bytes()
 
 
 @pytest.mark.parametrize(("name", "make"), [("static.c", static_executor), ("symbolic.c", symbolic_executor)])
@@ -111,10 +113,15 @@ def test_text_is_the_same_each_time(make) -> None:
     assert make().emit() == make().emit()
 
 
-@pytest.mark.parametrize("target", ["x86-64-v2", "armv8-a", "arm-cortex-a7"])
+# The numbers of machines are e_machine of the ELF specification.
+@pytest.mark.parametrize(("target", "machine"), [("x86-64-v2", 62), ("armv8-a", 183), ("arm-cortex-a7", 40)])
 @pytest.mark.parametrize("make", [static_executor, symbolic_executor])
-def test_text_compiles_without_a_warning(make, target: str, tmp_path: Path) -> None:
-    compile_executor(make(), tmp_path, target)
+def test_text_compiles_without_a_warning(make, target: str, machine: int, tmp_path: Path) -> None:
+    source = make()
+    data = compile_executor(source, tmp_path, target)
+    assert int.from_bytes(data[18:20], "little") == machine
+    for call in source.plan.calls:
+        assert f"__tvm_ffi_{call.kernel}\0".encode() in data
 
 
 def test_any_name_compiles_and_arrives_unchanged(tmp_path: Path) -> None:
@@ -122,8 +129,7 @@ def test_any_name_compiles_and_arrives_unchanged(tmp_path: Path) -> None:
         return bb.emit(relax.op.exp(x), f"node{STRANGE_NAME}")
 
     inputs = [tensor("x", (symbol(f"batch{STRANGE_NAME}"),))]
-    compile_executor(executor(inputs, body, STRANGE_NAME, f"weights{STRANGE_NAME}"), tmp_path)
-    data = (tmp_path / "executor.o").read_bytes()
+    data = compile_executor(executor(inputs, body, STRANGE_NAME, f"weights{STRANGE_NAME}"), tmp_path)
     for prefix in ("", "in0", "out0", "node", "batch", "weights"):
         assert f"{prefix}{STRANGE_NAME}\0".encode() in data
 
@@ -142,7 +148,9 @@ def test_digest_of_the_weights_is_in_the_text(external: str | None) -> None:
 
 
 def test_model_without_kernels_compiles(tmp_path: Path) -> None:
-    compile_executor(executor([tensor("x", (2, 4))], lambda bb, x: x), tmp_path)
+    data = compile_executor(executor([tensor("x", (2, 4))], lambda bb, x: x), tmp_path)
+    assert b"__tvm_ffi_" not in data
+    assert b"lepton_" in data
 
 
 def test_scalar_arguments_stand_in_their_place() -> None:

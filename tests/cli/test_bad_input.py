@@ -284,9 +284,12 @@ def test_reference_that_peers_cannot_read(lepton, fixed_library: Path, fixed_mod
     assert "onnxruntime can't load half.onnx" in result.stderr
 
 
-def test_valid_models_pass_the_same_checks(fixed_model: Path) -> None:
+def test_valid_models_pass_the_same_checks(lepton, fixed_model: Path, tmp_path: Path) -> None:
     """The defects above are what is refused, not the model that they were made from."""
     onnx.checker.check_model(str(fixed_model), full_check=True)
+    result = lepton("compile", fixed_model, "-o", tmp_path / "m.so")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert (tmp_path / "m.so").is_file()
 
 
 @pytest.mark.parametrize("batch", [2**31, 2**63 - 1, 10**20])

@@ -117,14 +117,24 @@ def test_names_what_is_broken(stage: Stage, make, problem: str) -> None:
     assert str(caught.value) == f"contract of stage {stage.name} broken: {problem}"
 
 
+def _refusing_stages(module: tvm.IRModule) -> set[Stage]:
+    refusing = set()
+    for stage in Stage:
+        try:
+            check_contract(module, stage)
+        except InternalError:
+            refusing.add(stage)
+    return refusing
+
+
 def test_accepts_what_holds() -> None:
-    for stage in (Stage.IMPORTED, Stage.CANONICAL, Stage.FUSED, Stage.BUILT):
-        check_contract(Relu, stage)
-    check_contract(Kernel, Stage.LOWERED)
     scheduled = tvm.IRModule(
         {var: function.with_attr("lepton.schedule", "none") for var, function in Kernel.functions.items()}
     )
-    check_contract(scheduled, Stage.SCHEDULED)
+    # Kernels of the middle of the pipeline have no names of inputs and outputs, which IMPORTED asks for.
+    assert _refusing_stages(Relu) == {Stage.LOWERED}
+    assert _refusing_stages(Kernel) == {Stage.IMPORTED, Stage.SCHEDULED}
+    assert _refusing_stages(scheduled) == {Stage.IMPORTED}
 
 
 def test_shortens_long_lists() -> None:

@@ -68,7 +68,12 @@ def test_types_without_random_values() -> None:
 
 
 def test_given_values_that_fit() -> None:
-    check_values([IDS, MASK], {"ids": np.zeros((2, 3), np.int64), "mask": np.ones((2, 3), bool)})
+    values = {"ids": np.zeros((2, 3), np.int64), "mask": np.ones((2, 3), bool)}
+    check_values([IDS, MASK], values)
+    for name, value in values.items():
+        for other in (value[:1], value[:, :2], value[0], value.astype(np.int8)):
+            with pytest.raises(InputError, match=r'input "(ids|mask)"'):
+                check_values([IDS, MASK], values | {name: other})
 
 
 def test_symbols_hold_over_all_given_values() -> None:

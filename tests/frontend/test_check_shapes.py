@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from onnx_graphs import import_file
+from onnx_graphs import binding_names, import_file, run_program
 
 from lepton_compiler.core.errors import LeptonWarning, ModelError, UnsupportedOperatorError
 
@@ -122,7 +122,11 @@ def test_nothing_is_refused_for_a_stale_declaration_inside(tmp_path: Path) -> No
     model = onnx.load(path)
     model.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, [5, 5]))
     onnx.save(model, path)
-    import_file(path)
+    program = import_file(path)
+    assert binding_names(program) == ["relu", "neg"]
+    x = np.array([[-1, 2, -3], [4, -5, 6]], np.float32)
+    (result,) = run_program(program, {"x": x})
+    np.testing.assert_array_equal(result, -np.maximum(x, 0))
 
 
 def test_no_outputs(tmp_path: Path) -> None:

@@ -5,8 +5,12 @@ System V Application Binary Interface, chapter 5, "Dynamic Section"; little-endi
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
+
+PARTS_OF_THE_C_LIBRARY = re.compile(r"lib(c|m|pthread|dl)\.so\.\d+|ld-linux[\w-]*\.so\.\d+")
+"""Names of the libraries that every system has."""
 
 _DYNAMIC_SECTION = 6
 _DT_NEEDED = 1

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from agreement import assert_agrees, onnxruntime_outputs
 from compiled_models import CompiledModels
-from elf_dynamic import needed_libraries
+from elf_dynamic import PARTS_OF_THE_C_LIBRARY, needed_libraries
 from example_program import build_static_example, run_example
 from model_zoo import find
-from test_artifact import PARTS_OF_THE_C_LIBRARY
 
 from lepton_compiler.build.artifact import ModelObjects, generate_objects, link_library
 from lepton_compiler.core.options import CompileOptions

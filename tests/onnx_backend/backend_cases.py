@@ -41,7 +41,9 @@ class BackendCase:
     def model(self) -> onnx.ModelProto:
         """The model."""
         path = self.model_path
-        return onnx.load(path) if path is not None else self._test.model
+        model = onnx.load(path) if path is not None else self._test.model
+        assert model is not None, f"case {self.name} has neither a file nor a model"
+        return model
 
     @property
     def operator(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import tvm
 from tvm import relax, tirx
 from tvm.tirx.compilation_pipeline import PIPELINE_MAP
@@ -15,14 +16,19 @@ from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
 from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
 from lepton_compiler.targets.cpu.bfloat16 import link_functions
 from lepton_compiler.targets.cpu.schedule import ScheduledFunction, schedule_function
-from lepton_compiler.targets.registry import TARGETS, get_target, runs_here
+from lepton_compiler.targets.registry import TARGETS, get_target, native_target, runs_here
 from lepton_compiler.targets.spec import TargetSpec
 
 FLOAT32_TOLERANCE = 3e-6
 """Largest error, as a share of the output's range: float32 sums of some thousand terms in another order."""
 
-RUNNABLE_LEVELS = [name for name in ("x86-64-v2", "x86-64-v3", "x86-64-v4") if runs_here(TARGETS[name])]
-"""The x86 levels that this machine runs; none on another architecture."""
+_X86_LEVELS = [name for name in TARGETS if name.startswith("x86-64-v") and runs_here(TARGETS[name])]
+
+LEVELS = [*_X86_LEVELS, *([] if native_target().name in _X86_LEVELS else ["native"])]
+"""What grids are run for: the x86 levels that this machine runs, and the machine's own target."""
+
+at_every_level = pytest.mark.parametrize("target", LEVELS)
+"""Runs a test, which takes ``target``, for each of ``LEVELS``."""
 
 Dim = int | str
 Build = Callable[..., relax.Expr]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_checks import assert_close, compile_operator, random, schedules_for
+from kernel_checks import assert_close, at_every_level, compile_operator, random, schedules_for
 from reference_convolution import convolve, convolve_transposed
 from tvm import relax
 
@@ -21,9 +21,10 @@ def _convolution(weight: np.ndarray, bias: np.ndarray | None, **attributes):
     return build
 
 
-def _check(data: np.ndarray, weight: np.ndarray, anchor: str, shape: tuple | None = None, **attributes) -> None:
+def _check(data: np.ndarray, weight: np.ndarray, anchor: str, target: str = "native", **attributes) -> None:
     bias = random(weight.shape[0], seed=2)
-    compiled = compile_operator(_convolution(weight, bias, **attributes), shape or data.shape)
+    compiled = compile_operator(_convolution(weight, bias, **attributes), data.shape, target=target)
+    assert compiled.kernel.refused is None
     assert compiled.kernel.anchor == anchor
     groups = attributes.pop("groups", 1)
     expected = convolve(data, weight, groups=groups, **attributes)
@@ -44,65 +45,74 @@ SHAPES = [
 ]
 
 
+@at_every_level
 @pytest.mark.parametrize(("data", "weight", "stride", "pad", "dilation"), SHAPES)
-def test_agrees_with_the_formula(data, weight, stride, pad, dilation):
+def test_agrees_with_the_formula(target, data, weight, stride, pad, dilation):
     _check(
         random(*data),
         random(*weight, seed=1),
         "convolution",
+        target,
         strides=[stride] * 2,
         padding=[pad] * 4,
         dilation=[dilation] * 2,
     )
 
 
-def test_uneven_padding():
+@at_every_level
+def test_uneven_padding(target):
     attributes = {"strides": [1, 1], "padding": [0, 2, 1, 0], "dilation": [1, 1]}
-    _check(random(1, 8, 9, 9), random(16, 8, 3, 3, seed=1), "convolution", **attributes)
+    _check(random(1, 8, 9, 9), random(16, 8, 3, 3, seed=1), "convolution", target, **attributes)
 
 
-def test_one_and_three_axes():
+@at_every_level
+def test_one_and_three_axes(target):
     one = {"strides": [1], "padding": [1, 1], "dilation": [1]}
-    _check(random(1, 6, 37), random(16, 6, 3, seed=1), "convolution", **one)
+    _check(random(1, 6, 37), random(16, 6, 3, seed=1), "convolution", target, **one)
     three = {"strides": [1, 2, 1], "padding": [1] * 6, "dilation": [1] * 3}
-    _check(random(1, 4, 5, 6, 7), random(8, 4, 3, 3, 3, seed=1), "convolution", **three)
+    _check(random(1, 4, 5, 6, 7), random(8, 4, 3, 3, 3, seed=1), "convolution", target, **three)
 
 
+@at_every_level
 @pytest.mark.parametrize("groups", [2, 4])
-def test_groups(groups):
+def test_groups(target, groups):
     attributes = {"strides": [1, 1], "padding": [1] * 4, "dilation": [1, 1], "groups": groups}
-    _check(random(1, 16, 10, 10), random(32, 16 // groups, 3, 3, seed=1), "convolution", **attributes)
+    _check(random(1, 16, 10, 10), random(32, 16 // groups, 3, 3, seed=1), "convolution", target, **attributes)
 
 
-def test_groups_that_do_not_fill_a_vector_get_the_generic_schedule():
+@at_every_level
+def test_groups_that_do_not_fill_a_vector_get_the_generic_schedule(target):
     attributes = {"strides": [1, 1], "padding": [1] * 4, "dilation": [1, 1], "groups": 3}
-    compiled = compile_operator(_convolution(random(9, 2, 3, 3), None, **attributes), (1, 6, 8, 8))
+    compiled = compile_operator(_convolution(random(9, 2, 3, 3), None, **attributes), (1, 6, 8, 8), target=target)
     assert compiled.kernel.anchor == "generic"
     data = random(1, 6, 8, 8, seed=5)
     assert_close(compiled(data), convolve(data, random(9, 2, 3, 3), **attributes))
 
 
+@at_every_level
 @pytest.mark.parametrize(
     ("shape", "kernel", "stride"),
     [((1, 24, 7, 7), 3, 1), ((2, 8, 14, 15), 3, 2), ((1, 8, 16, 32), 5, 1), ((1, 8, 9, 9), 7, 1), ((1, 8, 1, 3), 3, 1)],
 )
-def test_depthwise(shape, kernel, stride):
+def test_depthwise(target, shape, kernel, stride):
     attributes = {
         "strides": [stride] * 2,
         "padding": [kernel // 2] * 4,
         "dilation": [1, 1],
         "groups": shape[1],
     }
-    _check(random(*shape), random(shape[1], 1, kernel, kernel, seed=1), "depthwise_convolution", **attributes)
+    _check(random(*shape), random(shape[1], 1, kernel, kernel, seed=1), "depthwise_convolution", target, **attributes)
 
 
-def test_depthwise_with_a_multiplier_and_with_dilation():
+@at_every_level
+def test_depthwise_with_a_multiplier_and_with_dilation(target):
     attributes = {"strides": [1, 1], "padding": [2] * 4, "dilation": [2, 2], "groups": 6}
-    _check(random(1, 6, 11, 11), random(18, 1, 3, 3, seed=1), "depthwise_convolution", **attributes)
+    _check(random(1, 6, 11, 11), random(18, 1, 3, 3, seed=1), "depthwise_convolution", target, **attributes)
 
 
+@at_every_level
 @pytest.mark.parametrize("groups", [1, 2])
-def test_transposed(groups):
+def test_transposed(target, groups):
     weight = random(8, 8, 3, 3, seed=1)
 
     def build(emit, data):
@@ -111,7 +121,7 @@ def test_transposed(groups):
         )
 
     data = random(1, 8, 6, 5)
-    compiled = compile_operator(build, data.shape)
+    compiled = compile_operator(build, data.shape, target=target)
     assert compiled.kernel.anchor == "convolution"
     expected = convolve_transposed(data, weight, strides=[2, 2], padding=[1] * 4, groups=groups)
     assert_close(compiled(data), expected)
@@ -151,12 +161,13 @@ def test_residual_and_broadcast_behind_the_convolution():
     assert_close(compiled(data, residual, wide), np.maximum(plain + residual, 0) * wide)
 
 
-def test_a_weight_at_run_time_is_not_packed():
+@at_every_level
+def test_a_weight_at_run_time_is_not_packed(target):
     def build(emit, data, weight):
         return relax.op.nn.conv2d(data, weight, padding=[1] * 4)
 
     data, weight = random(1, 4, 8, 8), random(6, 4, 3, 3, seed=1)
-    compiled = compile_operator(build, data.shape, weight.shape)
+    compiled = compile_operator(build, data.shape, weight.shape, target=target)
     assert compiled.kernel.anchor == "generic"
     expected = convolve(data, weight, strides=[1, 1], padding=[1] * 4, dilation=[1, 1])
     assert_close(compiled(data, weight), expected)
@@ -174,8 +185,9 @@ def test_every_target_keeps_its_tile_in_registers(target):
 
 
 @pytest.mark.slow
+@at_every_level
 @pytest.mark.parametrize("width", range(1, 34))
 @pytest.mark.parametrize("outputs", [1, 7, 8, 24, 40, 56])
-def test_every_width_and_channel_tail(width, outputs):
+def test_every_width_and_channel_tail(target, width, outputs):
     attributes = {"strides": [1, 1], "padding": [1] * 4, "dilation": [1, 1]}
-    _check(random(1, 6, 5, width), random(outputs, 6, 3, 3, seed=1), "convolution", **attributes)
+    _check(random(1, 6, 5, width), random(outputs, 6, 3, 3, seed=1), "convolution", target, **attributes)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import assert_close, compile_operator, random
+from kernel_checks import assert_close, at_every_level, compile_operator, random
 from tvm import relax
 
 BINARY = {"add": np.add, "multiply": np.multiply, "maximum": np.maximum, "subtract": np.subtract}
 UNARY = {"exp": np.exp, "tanh": np.tanh, "abs": np.abs, "negative": np.negative}
 
 
+@at_every_level
 @pytest.mark.parametrize(
     ("left", "right"),
     [
@@ -22,9 +23,9 @@ UNARY = {"exp": np.exp, "tanh": np.tanh, "abs": np.abs, "negative": np.negative}
         ((1, 1), (1,)),
     ],
 )
-def test_broadcasts(left, right):
+def test_broadcasts(target, left, right):
     a, b = random(*left), np.asarray(random(*right, seed=1))
-    compiled = compile_operator(lambda emit, x, y: relax.op.add(x, y), left, right)
+    compiled = compile_operator(lambda emit, x, y: relax.op.add(x, y), left, right, target=target)
     assert compiled.kernel.anchor == "elementwise" or not left
     assert_close(compiled(a, b), a + b)
 
@@ -83,12 +84,13 @@ MOVES = {
 }
 
 
+@at_every_level
 @pytest.mark.parametrize("name", MOVES)
 @pytest.mark.parametrize("shape", [(2, 5, 11), (3, 40, 192)])
-def test_data_movement_is_exact(name, shape):
+def test_data_movement_is_exact(target, name, shape):
     move, reference = MOVES[name]
     data = random(*shape)
-    result = compile_operator(lambda emit, x: move(x), shape)(data)
+    result = compile_operator(lambda emit, x: move(x), shape, target=target)(data)
     np.testing.assert_array_equal(result, reference(data))
 
 

@@ -61,6 +61,18 @@ def test_an_even_loop_stays_one():
     assert function.script().count('T.sblock("twice")') == 1
 
 
+def test_a_tail_alone_leaves_no_loop_without_iterations():
+    """TVM can't vectorize the body of such a loop where it names a value and, as that of one element, no lane."""
+    sch = _exponential(tirx.IntImm("int64", 5))
+    tile, lane = sch.split(sch.get_loops(sch.get_sblock("twice"))[0], [None, 8])
+    sch.vectorize(lane)
+    peel_tail(sch, tile)
+    function = split_tails(sch.mod["main"])
+    assert function.script().count('T.sblock("twice")') == 1
+    assert "range(T.int64(0))" not in function.script()
+    np.testing.assert_array_equal(_run(function, 5), np.arange(5))
+
+
 def test_local_buffers_are_not_shared_with_the_tail():
     sch = _exponential(tirx.IntImm("int64", 21))
     block = sch.get_sblock("twice")

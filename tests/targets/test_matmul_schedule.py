@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_checks import assert_close, compile_operator, random, schedules_for
+from kernel_checks import assert_close, at_every_level, compile_operator, random, schedules_for
 from tvm import relax
 
 
@@ -14,7 +14,8 @@ def _dense(weight: np.ndarray, bias: np.ndarray):
     return build
 
 
-# Rows and columns that no tile divides, single rows, several leading axes.
+# Rows and columns that no tile divides, single rows and columns, several leading axes.
+@at_every_level
 @pytest.mark.parametrize(
     ("shape", "columns"),
     [
@@ -25,11 +26,12 @@ def _dense(weight: np.ndarray, bias: np.ndarray):
         ((5, 3), 7),
         ((2, 3, 4, 16), 8),
         ((64, 64), 72),
+        ((40, 27), 1),
     ],
 )
-def test_dense(shape, columns):
+def test_dense(target, shape, columns):
     data, weight, bias = random(*shape), random(shape[-1], columns, seed=1), random(columns, seed=2)
-    compiled = compile_operator(_dense(weight, bias), shape)
+    compiled = compile_operator(_dense(weight, bias), shape, target=target)
     assert compiled.kernel.anchor == "dense"
     assert_close(compiled(data), np.maximum(data.astype(np.float64) @ weight + bias, 0))
 
@@ -44,6 +46,7 @@ def test_dense_with_symbolic_rows(rows):
     assert_close(compiled(data), np.maximum(data.astype(np.float64) @ weight + bias, 0))
 
 
+@at_every_level
 @pytest.mark.parametrize(
     ("left", "right"),
     [
@@ -55,9 +58,9 @@ def test_dense_with_symbolic_rows(rows):
         ((12, 128, 64), (12, 64, 128)),
     ],
 )
-def test_product_of_two_inputs(left, right):
+def test_product_of_two_inputs(target, left, right):
     a, b = random(*left), random(*right, seed=1)
-    compiled = compile_operator(lambda emit, x, y: relax.op.matmul(x, y), left, right)
+    compiled = compile_operator(lambda emit, x, y: relax.op.matmul(x, y), left, right, target=target)
     assert compiled.kernel.anchor == "matmul"
     assert_close(compiled(a, b), np.matmul(a.astype(np.float64), b))
 
@@ -87,10 +90,11 @@ def test_other_targets(target):
 
 
 @pytest.mark.slow
+@at_every_level
 @pytest.mark.parametrize("rows", range(1, 15))
 @pytest.mark.parametrize("columns", [1, 7, 8, 9, 16, 23, 40])
-def test_every_tail(rows, columns):
+def test_every_tail(target, rows, columns):
     a, b = random(rows, 11), random(11, columns, seed=1)
-    compiled = compile_operator(lambda emit, x, y: relax.op.matmul(x, y), a.shape, b.shape)
+    compiled = compile_operator(lambda emit, x, y: relax.op.matmul(x, y), a.shape, b.shape, target=target)
     assert_close(compiled(a, b), a.astype(np.float64) @ b)
-    test_dense((rows, 11), columns)
+    test_dense(target, (rows, 11), columns)

@@ -6,9 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from kernel_checks import RUNNABLE_LEVELS, assert_close, compile_operator, random, schedules_for
+from kernel_checks import assert_close, at_every_level, compile_operator, random, schedules_for
 from reference_convolution import convolve, convolve_transposed
 from tvm import relax
 
@@ -20,7 +18,6 @@ WINOGRAD_TOLERANCE = {2: 3e-6, 4: 3e-5}
 """Largest error as a share of the output's range; the transforms of larger tiles amplify rounding more."""
 
 DIRECT = PackActivations(WinogradPolicy(enabled=False))
-LEVELS = RUNNABLE_LEVELS or ["native"]
 
 
 def _convolution(weight: np.ndarray, bias: np.ndarray, **attributes):
@@ -65,7 +62,7 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("target", LEVELS)
+@at_every_level
 @pytest.mark.parametrize(("data", "weight", "stride", "pad", "dilation"), SHAPES)
 def test_convolution(target, data, weight, stride, pad, dilation):
     attributes = {"strides": [stride] * 2, "padding": [pad] * 4, "dilation": [dilation] * 2}
@@ -90,7 +87,7 @@ def test_groups_of_whole_vectors(groups):
     _check(random(1, 12, 10, 10), random(16 * groups, 12 // groups, 3, 3, seed=1), "packed_convolution", **attributes)
 
 
-@pytest.mark.parametrize("target", LEVELS)
+@at_every_level
 @pytest.mark.parametrize(
     ("shape", "kernel", "stride", "dilation"),
     [
@@ -119,15 +116,16 @@ def test_depthwise_with_one_axis():
     _check(random(1, 20, 33), random(20, 1, 5, seed=1), "packed_depthwise", **attributes)
 
 
+@at_every_level
 @pytest.mark.parametrize(("stride", "kernel"), [(2, 2), (2, 4), (3, 3), (2, 3)])
-def test_transposed(stride, kernel):
+def test_transposed(target, stride, kernel):
     weight = random(8, 20, kernel, kernel, seed=1)
 
     def build(emit, data):
         return relax.op.nn.conv2d_transpose(data, relax.const(weight), strides=[stride] * 2, padding=[1] * 4)
 
     data = random(1, 8, 6, 5)
-    compiled = compile_operator(build, data.shape, arrange=DIRECT)
+    compiled = compile_operator(build, data.shape, arrange=DIRECT, target=target)
     assert "packed_convolution" in compiled.anchors
     assert_close(compiled(data), convolve_transposed(data, weight, strides=[stride] * 2, padding=[1] * 4))
 
@@ -178,7 +176,7 @@ class _Always(WinogradPolicy):
         return Choice(self.transform, "the test asks for it")
 
 
-@pytest.mark.parametrize("target", LEVELS)
+@at_every_level
 @pytest.mark.parametrize("transform", [F2, F4], ids=["F2", "F4"])
 @pytest.mark.parametrize(
     ("shape", "outputs", "padding"),
@@ -211,32 +209,9 @@ def test_every_target_keeps_its_tile_in_registers(target):
     assert "T.parallel" in text
 
 
-sizes = st.integers(1, 20)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    batch=st.integers(1, 2),
-    channels=st.integers(1, 40),
-    outputs=st.integers(1, 40),
-    height=sizes,
-    width=sizes,
-    kernel=st.integers(1, 4),
-    stride=st.integers(1, 3),
-    dilation=st.integers(1, 2),
-    pad=st.integers(0, 2),
-)
-def test_random_convolutions(batch, channels, outputs, height, width, kernel, stride, dilation, pad):
-    reach = (kernel - 1) * dilation + 1
-    if min(height, width) + 2 * pad < reach:
-        return
-    attributes = {"strides": [stride] * 2, "padding": [pad] * 4, "dilation": [dilation] * 2}
-    data, weight = random(batch, channels, height, width), random(outputs, channels, kernel, kernel, seed=1)
-    _check(data, weight, "packed_convolution", **attributes)
-
-
 @pytest.mark.slow
+@at_every_level
 @pytest.mark.parametrize(("width", "outputs"), list(itertools.product(range(1, 34), (1, 7, 16, 24, 40, 56))))
-def test_every_width_and_channel_tail(width, outputs):
+def test_every_width_and_channel_tail(target, width, outputs):
     attributes = {"strides": [1, 1], "padding": [1] * 4, "dilation": [1, 1]}
-    _check(random(1, 6, 5, width), random(outputs, 6, 3, 3, seed=1), "packed_convolution", **attributes)
+    _check(random(1, 6, 5, width), random(outputs, 6, 3, 3, seed=1), "packed_convolution", target=target, **attributes)

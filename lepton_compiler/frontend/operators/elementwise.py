@@ -136,7 +136,7 @@ def _is_exactly(value: tirx.Expr, number: tirx.IntImm) -> tirx.Expr:
     bits = dtype[1:] if dtype.startswith("uint") else f"u{dtype}"
     # TVM takes the reinterpretation of a constant 0 for a null pointer.
     pattern = tirx.const(0, bits) if int(number) == 0 else tirx.reinterpret(bits, number)
-    return tirx.reinterpret(bits, value) == pattern
+    return tirx.EQ(tirx.reinterpret(bits, value), pattern)
 
 
 def _total_quotient(a: tirx.Expr, b: tirx.Expr) -> tirx.Expr:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from tvm import relax, te, tirx
-from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from lepton_compiler.frontend.conversion import Conversion, rank_of
 from lepton_compiler.frontend.operators.registry import converter
+from lepton_compiler.frontend.tensor_expressions import te_written
 
 
 @converter("CumSum", "CumProd")
@@ -28,34 +28,23 @@ def running(conversion: Conversion) -> relax.Expr:
     return conversion.call_te(compute, x, name=conversion.op.lower())
 
 
-def running_values(data: te.Tensor, axis: int, multiply: bool, exclusive: bool, reverse: bool) -> Any:
+def running_values(data: te.Tensor, axis: int, multiply: bool, exclusive: bool, reverse: bool) -> te.Tensor:
     """``result[i] = data[0] op ... op data[i]`` along ``axis``; ``exclusive`` leaves ``data[i]`` out."""
     size = data.shape[axis]
     inner = math.prod(data.shape[axis + 1 :])
     rows = math.prod(data.shape[:axis]) * inner
     first = tirx.const(int(multiply), data.dtype)
 
-    def body(source: tirx.Buffer, target: tirx.Buffer) -> Any:
-        elements, results = T.buffer_proxy(source), T.buffer_proxy(target)
-        with IRBuilder() as builder:
-            with T.parallel(0, rows) as row, T.serial(0, size) as step:
-                start = row // inner * (inner * size) + row % inner
-                place = start + (size - 1 - step if reverse else step) * inner
-                before = place + inner if reverse else place - inner
-                element = elements[before] if exclusive else elements[place]
-                with T.If(step == 0):
-                    with T.Then():
-                        results[place] = first if exclusive else element
-                    with T.Else():
-                        results[place] = results[before] * element if multiply else results[before] + element
-            return builder.get()
+    def write(elements: Any, results: Any) -> None:
+        with T.parallel(0, rows) as row, T.serial(0, size) as step:
+            start = row // inner * (inner * size) + row % inner
+            place = start + (size - 1 - step if reverse else step) * inner
+            before = place + inner if reverse else place - inner
+            element = elements[before] if exclusive else elements[place]
+            with T.If(step == 0):
+                with T.Then():
+                    results[place] = first if exclusive else element
+                with T.Else():
+                    results[place] = results[before] * element if multiply else results[before] + element
 
-    result = tirx.decl_buffer(data.shape, data.dtype, "running", layout=None)
-    return te.extern(
-        [data.shape],
-        [data],
-        lambda ins, outs: body(ins[0], outs[0]),
-        dtype=data.dtype,
-        out_buffers=[result],
-        name="scan",
-    )
+    return te_written("scan", [data], data.shape, data.dtype, write)

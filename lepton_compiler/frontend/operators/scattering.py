@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import relax, te, tirx
-from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from lepton_compiler.frontend.bounded_indices import is_inside, wrapped
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.run_time_checks import require_equal, require_indices, require_within
+from lepton_compiler.frontend.tensor_expressions import te_written
 
 _Combine = Callable[[Any, Any], Any]
 _COMBINE: dict[str, _Combine] = {
@@ -151,17 +151,13 @@ def _copy_and_write(name: str, tensors: Sequence[te.Tensor], write: Callable[...
     """A kernel that copies the first tensor to its result and then lets ``write`` change that."""
     data = tensors[0]
 
-    def body(inputs: Sequence[tirx.Buffer], outputs: Sequence[tirx.Buffer]) -> tirx.Stmt:
-        proxies = [T.buffer_proxy(buffer) for buffer in (*inputs, *outputs)]
-        with IRBuilder() as builder:
-            with T.seq_scope():
-                with T.parallel(0, _product(data.shape)) as i:
-                    proxies[-1][i] = proxies[0][i]
-                write(*proxies)
-            return builder.get()
+    def copy_and_write(*buffers: Any) -> None:
+        with T.seq_scope():
+            with T.parallel(0, _product(data.shape)) as i:
+                buffers[-1][i] = buffers[0][i]
+            write(*buffers)
 
-    result = tirx.decl_buffer(data.shape, data.dtype, name, layout=None)
-    return te.extern([data.shape], list(tensors), body, dtype=data.dtype, out_buffers=[result], name=name)
+    return te_written(name, tensors, data.shape, data.dtype, copy_and_write)
 
 
 def _product(sizes: Sequence[Any]) -> Any:

@@ -23,7 +23,7 @@ def ints(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
-CASES: list[tuple[str, list[np.ndarray | None], dict[str, Any], int]] = [
+CASES: list[tuple[str, list[np.ndarray | np.generic | None], dict[str, Any], int]] = [
     ("Reshape", [normal(2, 3, 4), ints(4, -1)], {}, 1),
     ("Reshape", [normal(0, 3), ints(3, 0)], {"allowzero": 1}, 1),
     ("Expand", [normal(3, 1), ints(2, 3, 5)], {}, 1),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from math import prod
@@ -13,13 +12,11 @@ import numpy as np
 import onnx
 import pytest
 from compiled_models import CompiledModels
-from elf_dynamic import needed_libraries
+from elf_dynamic import PARTS_OF_THE_C_LIBRARY, needed_libraries
 from example_program import build_example, run_example
 from model_zoo import ZooModel, find
 
 import lepton_compiler
-
-PARTS_OF_THE_C_LIBRARY = re.compile(r"lib(c|m|pthread|dl)\.so\.\d+|ld-linux[\w-]*\.so\.\d+")
 
 LARGEST_SHARE_OF_WEIGHTS = 1.05
 LARGEST_REST_BYTES = 1_000_000
