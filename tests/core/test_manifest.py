@@ -95,7 +95,7 @@ def test_names_the_first_wrong_field(message: str) -> None:
 
 
 def test_refuses_another_format_with_advice() -> None:
-    with pytest.raises(ArtifactError, match="has format 99, this version of Lepton reads 2: compile the model again"):
+    with pytest.raises(ArtifactError, match="has format 99, this version of Lepton reads 3: compile the model again"):
         Manifest.from_json(_changed(lambda raw: raw.update(format=99)))
 
 
