@@ -63,6 +63,17 @@ def test_calls_no_library_function(name):
     assert not re.search(r"\b(expf|tanhf|erff)\b", assembly)
 
 
+def test_erf_never_leaves_its_range():
+    points = np.concatenate([np.linspace(3, 5, 100_001), np.geomspace(5, 3e38, 1001), [np.inf]]).astype(np.float32)
+    library = _build("erf", points.size)
+    output = tvm.runtime.empty(points.shape, "float32")
+    library["main"](tvm.runtime.tensor(points), output)
+    assert output.numpy().max() == 1
+    assert (output.numpy()[points > 4] == 1).all()
+    library["main"](tvm.runtime.tensor(-points), output)
+    assert (output.numpy()[points > 4] == -1).all()
+
+
 LIBRARY_TOLERANCE = {"float16": 1e-3, "float32": 3e-7, "float64": 1e-15}
 """Relative; one or two units in the last place."""
 
