@@ -25,6 +25,7 @@ from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
 from lepton_compiler.targets.cpu.joined_axes import join_axes
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
+from lepton_compiler.targets.cpu.prefetch_weights import TilePosition, prefetch_weights
 from lepton_compiler.targets.cpu.register_tile import default_tile
 from lepton_compiler.targets.spec import TargetSpec
 
@@ -102,6 +103,8 @@ def _schedule(sch: Schedule, info: BlockInfo, knobs: MatmulKnobs, lanes: int, sp
     sums, output = sch.get_sblock(info.name), sch.get_sblock(epilogue.name)
     notes = schedule_other_stages(sch, {info.name, epilogue.name}, spec)
     tile = _tile_output(sch, output, knobs, lanes, share=work is None or work >= _WORTH_SHARING)
+    if info.anchor == "dense":
+        _prefetch_next_group(sch, info, tile, knobs)
     _sum_in_registers(sch, sums, tile, lanes, is_packed=info.anchor == "dense")
     *_, row, vector, lane = sch.get_loops(output)
     sch.vectorize(lane)
@@ -130,6 +133,15 @@ def _tile_output(sch: Schedule, output: SBlockRV, knobs: MatmulKnobs, lanes: int
     if share:
         sch.parallel(fused)
     return tile
+
+
+def _prefetch_next_group(sch: Schedule, info: BlockInfo, tile: LoopRV, knobs: MatmulKnobs) -> None:
+    """While one group of columns is computed, the weights of the next come from memory."""
+    rows, _, lanes = (axis.extent for axis in info.spatial)
+    inner = info.reductions[0].extent
+    if rows is not None and lanes is not None and inner is not None:
+        positions = [TilePosition(0, knobs.tile_rows, 1)]
+        prefetch_weights(sch, tile, 1, positions, rows // knobs.tile_rows, inner * knobs.tile_vectors * lanes * 4)
 
 
 def _sum_in_registers(sch: Schedule, sums: SBlockRV, tile: LoopRV, lanes: int, *, is_packed: bool) -> None:
