@@ -25,6 +25,7 @@ from lepton_compiler.passes.canonicalize.fold_pad import FoldPad
 from lepton_compiler.passes.canonicalize.fold_scale import FoldScale
 from lepton_compiler.passes.canonicalize.merge_constant_arithmetic import MergeConstantArithmetic
 from lepton_compiler.passes.canonicalize.sink_reshape import SinkReshape
+from lepton_compiler.passes.fusion.fuse_attention import FuseAttention
 from lepton_compiler.passes.fusion.fuse_layer_norm import FuseLayerNorm
 from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
 from lepton_compiler.passes.layout.pack_activations import PackActivations
@@ -61,6 +62,7 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
                 ConvertToReshape(),
                 # Behind everything that makes reshapes.
                 SinkReshape(),
+                FuseAttention(),
             ),
         ),
         StagePlan(Stage.ARRANGED, (PackActivations(WinogradPolicy(options.winograd, options.max_winograd_error)),)),

@@ -1,8 +1,8 @@
 """Keeps register tiles and other small scratch on the stack, where LLVM turns them into registers.
 
-TVM's own limit for that is 1024 bytes, and counts the lanes of a vector type twice, so that it allocates the sums of every
-tile on the heap. LLVM keeps such sums in registers only as long as nothing in the loop could read memory: behind a prefetch
-it stores all of them in each step.
+TVM's own limit for that is 1024 bytes, and counts the lanes of a vector type twice, so that it allocates the sums of
+every tile on the heap. LLVM keeps such sums in registers only as long as nothing in the loop could read memory: behind
+a prefetch it stores all of them in each step.
 """
 
 from __future__ import annotations
