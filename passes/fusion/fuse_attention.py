@@ -23,13 +23,12 @@ from lepton_compiler.passes.canonicalize.constant_arrays import array_of, consta
 from lepton_compiler.passes.fusion.strided_views import StridedView, scalar_scale, static_shape, strided_view
 from lepton_compiler.passes.lowering.attention_kernel import AttentionKnobs, AttentionShape, Strides, attention
 from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, join_names, rewrite_main
-from lepton_compiler.targets.cpu.register_tile import default_tile
+from lepton_compiler.targets.cpu.register_tile import tall_tile
 from lepton_compiler.targets.spec import TargetSpec
 
 _HEADS_BEHIND_TOKENS = [0, 2, 1, 3]
 _ENOUGH_PIECES = 8
-_TYPICAL_VECTORS = 12
-"""Divisible by all widths of a register tile; the kernel cuts any number of vectors evenly."""
+"""Pieces that an attention is cut into at least; each packs its head's keys and values."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def _fused(graph: MainGraph, node: Node, target: TargetSpec, max_scores: int) ->
     for operand in (*operands, *([scores.mask] if scores.mask is not None else [])):
         _check_tensor(operand)
     shape, views = _shape(graph, scores, operands, node)
-    tile = default_tile(target, shape.queries, _TYPICAL_VECTORS, shape.dim)
+    tile = tall_tile(target, shape.queries)
     if tile.rows * shape.keys > max_scores:
         raise _RefusedError(f"the scores of {tile.rows} rows for {shape.keys} keys don't fit the second cache")
     pieces = -(-_ENOUGH_PIECES // (shape.batch * shape.heads))

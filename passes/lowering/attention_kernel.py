@@ -23,6 +23,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from lepton_compiler.targets.cpu.register_tile import RegisterTile
+from lepton_compiler.targets.cpu.vector_math import exp_of_nonpositive
 
 ANCHOR = "attention"
 
@@ -171,11 +172,11 @@ class _Emitter:
         self.values = T.alloc_buffer((s.keys * self.value_vectors * lanes,), "float32")
 
         def pack_block(block: Any, count: int) -> None:
-            with T.serial(0, count) as token, T.serial(0, s.dim) as d:
-                place = s.key.at(batch, head, block * lanes + token, d)
-                T.buffer_store(self.keys, self.key[place], [(block * s.dim + d) * lanes + token])
-            if count < lanes:
-                with T.serial(0, s.dim) as d, T.serial(count, lanes) as token:
+            with T.serial(0, s.dim) as d:
+                with T.vectorized(0, count) as token:
+                    place = s.key.at(batch, head, block * lanes + token, d)
+                    T.buffer_store(self.keys, self.key[place], [(block * s.dim + d) * lanes + token])
+                for token in range(count, lanes):
                     T.buffer_store(self.keys, _float(0), [(block * s.dim + d) * lanes + token])
 
         whole, rest = divmod(s.keys, lanes)
@@ -284,7 +285,7 @@ class _Emitter:
         with T.serial(0, self.key_vectors) as vector:
             with T.vectorized(0, lanes) as lane:
                 place = r * self.width + vector * lanes + lane
-                T.buffer_store(self.scores, tirx.exp(self.scores[place] - top), [place])
+                T.buffer_store(self.scores, exp_of_nonpositive(self.scores[place] - top), [place])
             with T.vectorized(0, lanes) as lane:
                 weight = self.scores[r * self.width + vector * lanes + lane]
                 T.buffer_store(total, total[r * lanes + lane] + weight, [r * lanes + lane])

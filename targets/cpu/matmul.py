@@ -14,6 +14,7 @@ in ``passes/lowering/matmul_computes.py``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -33,6 +34,9 @@ _PIECES = 16
 """Parallel pieces that a large product is cut into at least."""
 _WORTH_SHARING = 1 << 16
 """Multiply-adds of one vector lane below which one core is faster alone."""
+_MOST_GROUP_BYTES = 512 << 10
+"""Columns of a group that all tiles of rows find in the second cache, beside the rows and the next group."""
+_FEWER_VECTORS = 2
 _INNER_UNROLL = 4
 """Steps of the reduction in one iteration: fewer branches, more loads in flight."""
 
@@ -69,6 +73,8 @@ def default_knobs(
     """
     vectors = 64 if columns is None else max(1, columns // spec.vector_lanes())
     tile = default_tile(spec, rows, vectors, inner)
+    if inner is not None and tile.vectors * inner * spec.vector_lanes() * 4 > _MOST_GROUP_BYTES and rows != 1:
+        tile = default_tile(spec, rows, math.gcd(vectors, _FEWER_VECTORS), inner)
     pieces = (batch or 1) * max(1, vectors // tile.vectors)
     if rows is None:
         return MatmulKnobs(tile.rows, tile.vectors, 1 if pieces >= _PIECES else 4)
