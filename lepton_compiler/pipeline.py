@@ -11,6 +11,7 @@ from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.core.pass_base import Pass
 from lepton_compiler.core.pass_manager import StagePlan
 from lepton_compiler.core.program import Stage
+from lepton_compiler.passes.canonicalize.convert_divide_to_multiply import ConvertDivideToMultiply
 from lepton_compiler.passes.canonicalize.convert_take_to_slice import ConvertTakeToSlice
 from lepton_compiler.passes.canonicalize.convert_to_reshape import ConvertToReshape
 from lepton_compiler.passes.canonicalize.decompose_batch_norm import DecomposeBatchNorm
@@ -24,6 +25,7 @@ from lepton_compiler.passes.canonicalize.fold_pad import FoldPad
 from lepton_compiler.passes.canonicalize.fold_scale import FoldScale
 from lepton_compiler.passes.canonicalize.merge_constant_arithmetic import MergeConstantArithmetic
 from lepton_compiler.passes.canonicalize.sink_reshape import SinkReshape
+from lepton_compiler.passes.fusion.fuse_attention import FuseAttention
 from lepton_compiler.passes.fusion.fuse_layer_norm import FuseLayerNorm
 from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
 from lepton_compiler.passes.layout.pack_activations import PackActivations
@@ -58,9 +60,11 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
                 FoldScale(),
                 # Behind the folding, which leaves additions of constants next to each other.
                 MergeConstantArithmetic(),
+                ConvertDivideToMultiply(),
                 ConvertToReshape(),
                 # Behind everything that makes reshapes.
                 SinkReshape(),
+                FuseAttention(),
             ),
         ),
         StagePlan(

@@ -13,6 +13,7 @@ import tvm_ffi
 from tvm import tirx
 
 from lepton_compiler.build.lift_workspaces import Workspace, lift_workspaces
+from lepton_compiler.build.stack_buffers import keep_on_stack
 from lepton_compiler.core.abi import ALIGNMENT, VALUE_ERROR
 from lepton_compiler.core.errors import InternalError
 from lepton_compiler.targets.cpu.bfloat16 import link_functions
@@ -75,7 +76,7 @@ def _write_object(code: tvm.runtime.Module, object_file: Path) -> None:
 def _lower(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     pipeline, finalize_host, _ = tirx.get_default_tir_pipeline(target)
     module = tirx.transform.BindTarget(target.with_host(target))(module)
-    return finalize_host()(link_functions(pipeline(module)))
+    return finalize_host()(keep_on_stack(link_functions(pipeline(module))))
 
 
 def _without_argument_checks(lowered: tvm.IRModule) -> tvm.IRModule:

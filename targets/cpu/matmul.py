@@ -14,6 +14,7 @@ in ``passes/lowering/matmul_computes.py``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -25,6 +26,7 @@ from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
 from lepton_compiler.targets.cpu.joined_axes import join_axes
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
+from lepton_compiler.targets.cpu.prefetch_weights import TilePosition, prefetch_weights
 from lepton_compiler.targets.cpu.register_tile import default_tile
 from lepton_compiler.targets.spec import TargetSpec
 
@@ -32,6 +34,9 @@ _PIECES = 16
 """Parallel pieces that a large product is cut into at least."""
 _WORTH_SHARING = 1 << 16
 """Multiply-adds of one vector lane below which one core is faster alone."""
+_MOST_GROUP_BYTES = 512 << 10
+"""Columns of a group that all tiles of rows find in the second cache, beside the rows and the next group."""
+_FEWER_VECTORS = 2
 _INNER_UNROLL = 4
 """Steps of the reduction in one iteration: fewer branches, more loads in flight."""
 
@@ -68,6 +73,8 @@ def default_knobs(
     """
     vectors = 64 if columns is None else max(1, columns // spec.vector_lanes())
     tile = default_tile(spec, rows, vectors, inner)
+    if inner is not None and tile.vectors * inner * spec.vector_lanes() * 4 > _MOST_GROUP_BYTES and rows != 1:
+        tile = default_tile(spec, rows, math.gcd(vectors, _FEWER_VECTORS), inner)
     pieces = (batch or 1) * max(1, vectors // tile.vectors)
     if rows is None:
         return MatmulKnobs(tile.rows, tile.vectors, 1 if pieces >= _PIECES else 4)
@@ -102,6 +109,8 @@ def _schedule(sch: Schedule, info: BlockInfo, knobs: MatmulKnobs, lanes: int, sp
     sums, output = sch.get_sblock(info.name), sch.get_sblock(epilogue.name)
     notes = schedule_other_stages(sch, {info.name, epilogue.name}, spec)
     tile = _tile_output(sch, output, knobs, lanes, share=work is None or work >= _WORTH_SHARING)
+    if info.anchor == "dense":
+        _prefetch_next_group(sch, info, tile, knobs)
     _sum_in_registers(sch, sums, tile, lanes, is_packed=info.anchor == "dense")
     *_, row, vector, lane = sch.get_loops(output)
     sch.vectorize(lane)
@@ -130,6 +139,15 @@ def _tile_output(sch: Schedule, output: SBlockRV, knobs: MatmulKnobs, lanes: int
     if share:
         sch.parallel(fused)
     return tile
+
+
+def _prefetch_next_group(sch: Schedule, info: BlockInfo, tile: LoopRV, knobs: MatmulKnobs) -> None:
+    """While one group of columns is computed, the weights of the next come from memory."""
+    rows, _, lanes = (axis.extent for axis in info.spatial)
+    inner = info.reductions[0].extent
+    if rows is not None and lanes is not None and inner is not None:
+        positions = [TilePosition(0, knobs.tile_rows, 1)]
+        prefetch_weights(sch, tile, 1, positions, rows // knobs.tile_rows, inner * knobs.tile_vectors * lanes * 4)
 
 
 def _sum_in_registers(sch: Schedule, sums: SBlockRV, tile: LoopRV, lanes: int, *, is_packed: bool) -> None:

@@ -27,6 +27,7 @@ _MOST_ROWS = 14
 _MOST_VECTORS = 4
 _MOST_VECTORS_OF_ONE_ROW = 8
 """With one row, vectors are the only independent chains."""
+_TALL_VECTORS = 3
 _TYPICAL_ROWS = 1 << 10
 """Stands for a number of rows that is not known."""
 
@@ -58,6 +59,19 @@ def default_tile(spec: TargetSpec, rows: int | None, vectors: int, steps: int | 
     return min(
         candidates, key=lambda tile: (_cycles(spec, tile, rows or _TYPICAL_ROWS, vectors, steps or 64), -tile.rows)
     )
+
+
+def tall_tile(spec: TargetSpec, rows: int) -> RegisterTile:
+    """The tile for operands that a cache holds: three vectors, and as many rows as reuse each of them.
+
+    Args:
+        spec: Target, for registers.
+        rows: Number of rows in all.
+    """
+    spare = _SPARE_REGISTERS if spec.vector_registers >= _MANY_REGISTERS else 0
+    # Beside the sums, one step's vectors and one broadcast scalar.
+    accumulators = min(spec.vector_registers - _TALL_VECTORS - 1 - spare, _most_accumulators(spec))
+    return RegisterTile(min(rows, accumulators // _TALL_VECTORS), _TALL_VECTORS)
 
 
 def _fits(spec: TargetSpec, rows: int, vectors: int) -> bool:

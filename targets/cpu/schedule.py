@@ -73,6 +73,9 @@ def schedule_function(func: tirx.PrimFunc, spec: TargetSpec) -> ScheduledFunctio
     """Schedules ``func`` for ``spec``; works for every PrimFunc, static or symbolic."""
     if not isinstance(func.body, SBlockRealize):
         return _result(func, "opaque", "as written")
+    written = func.body.block.annotations
+    if ANCHOR_ATTRIBUTE in written:
+        return _result(_finish(func), str(written[ANCHOR_ATTRIBUTE]), str(written[SCHEDULE_ATTRIBUTE]))
     anchor = _find_anchor(func)
     if anchor is None:
         return _schedule_generic(func, spec)
@@ -81,7 +84,7 @@ def schedule_function(func: tirx.PrimFunc, spec: TargetSpec) -> ScheduledFunctio
     except ScheduleError as error:
         # TVM checks the legality of each step; what an unusual epilogue makes illegal still has a correct schedule.
         return _schedule_generic(func, spec, refused=f"no {anchor} schedule: {_first_reason(error)}")
-    return _result(_finish(sch), anchor, words)
+    return _result(_finish(_scheduled(sch)), anchor, words)
 
 
 def _find_anchor(func: tirx.PrimFunc) -> str | None:
@@ -102,16 +105,22 @@ def _schedule_generic(func: tirx.PrimFunc, spec: TargetSpec, refused: str | None
     words = schedule_generic(sch, spec)
     if refused is not None:
         words += f" ({refused})"
-    return _result(_finish(sch), anchor, words, refused)
+    return _result(_finish(_scheduled(sch)), anchor, words, refused)
 
 
 def _new_schedule(func: tirx.PrimFunc) -> Schedule:
     return Schedule(tvm.IRModule({"main": func}), debug_mask="none", error_render_level="fast")
 
 
-def _finish(sch: Schedule) -> tirx.PrimFunc:
+def _scheduled(sch: Schedule) -> tirx.PrimFunc:
+    function = sch.mod["main"]
+    assert isinstance(function, tirx.PrimFunc)
+    return function
+
+
+def _finish(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """What can't be said with schedule primitives."""
-    return divide_sizes(expand_functions(split_tails(insert_prefetches(apply_marked_kinds(sch.mod["main"])))))
+    return divide_sizes(expand_functions(split_tails(insert_prefetches(apply_marked_kinds(func)))))
 
 
 def _first_reason(error: ScheduleError) -> str:

@@ -35,6 +35,18 @@ def test_where_it_does_not_pay_nothing_is_fetched(weight, shape):
     assert _prefetches(random(*weight), shape, 0) == 0
 
 
+def test_matrix_products_fetch_the_next_columns():
+    def build(emit, data):
+        return relax.op.matmul(data, relax.const(random(768, 768)))
+
+    def prefetches(rows):
+        return sum(kernel.func.script().count("llvm.prefetch") for kernel in schedules_for("amd-zen5", build, rows))
+
+    assert prefetches((128, 768)) > 0
+    assert prefetches((1, 768)) == 0
+    assert prefetches(("n", 768)) == 0
+
+
 @pytest.mark.parametrize(("kernel", "size"), [(1, 7), (3, 7), (3, 15)])
 def test_results_stay(kernel, size):
     data, weight = random(1, 256, size, size), random(64, 256, kernel, kernel, seed=1)

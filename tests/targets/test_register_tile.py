@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lepton_compiler.targets.cpu.register_tile import default_tile
+from lepton_compiler.targets.cpu.register_tile import default_tile, tall_tile
 from lepton_compiler.targets.registry import TARGETS
 
 WIDE = TARGETS["x86-64-v3"]
@@ -18,6 +18,14 @@ def test_fits_the_registers_of_every_target(name, rows, vectors, steps):
     assert tile.rows * tile.vectors + tile.vectors + 1 <= spec.vector_registers
     assert vectors % tile.vectors == 0
     assert tile.rows <= (rows or tile.rows)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_tall_tile_fits_the_registers_of_every_target(name):
+    tile = tall_tile(TARGETS[name], 100)
+    assert tile.rows > 1
+    assert tile.rows * tile.vectors + tile.vectors + 1 <= TARGETS[name].vector_registers
+    assert tall_tile(TARGETS[name], 2).rows <= 2
 
 
 def test_hides_the_latency_of_the_multiply_add():

@@ -9,6 +9,7 @@ import tvm
 from tvm import te, tirx
 
 from lepton_compiler.targets.cpu.schedule import schedule_function
+from lepton_compiler.targets.cpu.vector_math import exp_of_nonpositive
 from lepton_compiler.targets.registry import native_target
 
 REFERENCES = {
@@ -61,6 +62,32 @@ def test_accuracy_and_special_values(name):
 def test_calls_no_library_function(name):
     assembly = _build(name, 1024).inspect_source("asm")
     assert not re.search(r"\b(expf|tanhf|erff)\b", assembly)
+
+
+def test_exp_of_nonpositive():
+    points = np.concatenate([-np.geomspace(1e-8, 86.9, 2001), [0.0, -0.0]]).astype(np.float32)
+    limits = np.array([-87.5, -103.0, -1e30, -np.inf, np.nan], np.float32)
+    data = te.placeholder((points.size + limits.size,), "float32", name="data")
+    result = te.compute(data.shape, lambda i: exp_of_nonpositive(data(i)), name="result")
+    spec = native_target()
+    function = schedule_function(te.create_prim_func([data, result]), spec).func.with_attr("global_symbol", "main")
+    library = tvm.tirx.build(tvm.IRModule({"main": function}), tvm.target.Target(spec.llvm_target()))
+    output = tvm.runtime.empty((points.size + limits.size,), "float32")
+    library["main"](tvm.runtime.tensor(np.concatenate([points, limits])), output)
+    actual, exact = output.numpy()[: points.size], np.exp(points.astype(np.float64))
+    assert (np.abs(actual - exact) / exact).max() <= LARGEST_RELATIVE_ERROR
+    np.testing.assert_array_equal(output.numpy()[points.size :], [0, 0, 0, 0, np.nan])
+
+
+def test_erf_never_leaves_its_range():
+    points = np.concatenate([np.linspace(3, 5, 100_001), np.geomspace(5, 3e38, 1001), [np.inf]]).astype(np.float32)
+    library = _build("erf", points.size)
+    output = tvm.runtime.empty(points.shape, "float32")
+    library["main"](tvm.runtime.tensor(points), output)
+    assert output.numpy().max() == 1
+    assert (output.numpy()[points > 4] == 1).all()
+    library["main"](tvm.runtime.tensor(-points), output)
+    assert (output.numpy()[points > 4] == -1).all()
 
 
 LIBRARY_TOLERANCE = {"float16": 1e-3, "float32": 3e-7, "float64": 1e-15}
