@@ -127,7 +127,19 @@ class MainGraph:
         value = self._builder.normalize(value)
         return self._bind(relax.VarBinding(relax.DataflowVar(name, value.ty), value), value)
 
-    def emit_te(self, name: str, kernel: str, function: Callable[..., object], *args: relax.Expr) -> relax.Var:
+    @property
+    def module(self) -> tvm.IRModule:
+        """The old module, for the kernels in it."""
+        return self._module
+
+    def emit_te(
+        self,
+        name: str,
+        kernel: str,
+        function: Callable[..., object],
+        *args: relax.Expr,
+        pattern: OpPattern = OpPattern.ANCHOR,
+    ) -> relax.Var:
         """Adds a call of the kernel that computes a tensor expression of ``args``.
 
         Args:
@@ -135,8 +147,9 @@ class MainGraph:
             kernel: Name of the kernel.
             function: Takes tensors and gives one back.
             args: Tensors of the new function.
+            pattern: How the kernel fuses.
         """
-        attributes = {OP_PATTERN_ATTRIBUTE: int(OpPattern.ANCHOR)}
+        attributes = {OP_PATTERN_ATTRIBUTE: int(pattern)}
         call = self._builder.call_te(function, *args, primfunc_name_hint=kernel, primfunc_attrs=attributes)
         return self.emit(name, call)
 

@@ -85,8 +85,11 @@ class ConvolutionPacker:
         weight = node.args[1].value.numpy()
         channels, outputs, *steps = weight.shape
         rank = len(steps)
-        whole = outputs % packed.lanes == 0
-        # Places of a kernel stand outside of the channels where these are whole vectors.
+        missing = -outputs % packed.lanes
+        whole = missing <= outputs // 2
+        if whole:
+            weight = np.pad(weight, [(0, 0), (0, missing), *[(0, 0)] * rank])
+        # Places of a kernel stand outside of the channels where these fill most of their vectors.
         order = [*range(2, 2 + rank), 1, 0] if whole else [1, *range(2, 2 + rank), 0]
         rows = weight.transpose(order).reshape(-1, channels, *[1] * rank)
         window = Window((1,) * rank, (1,) * rank, (1,) * rank, (0,) * rank, (0,) * rank, (1,) * rank)
@@ -99,7 +102,7 @@ class ConvolutionPacker:
         )
         what = f"a pointwise convolution, {' by '.join(map(str, steps))} outputs of each pixel put in place"
         if whole:
-            return packed.stand_in(node, _spread(packed, node, product, steps, outputs // packed.lanes), what)
+            return packed.stand_in(node, _spread(packed, node, product, steps, weight.shape[1] // packed.lanes), what)
         plain = packed.unpacked(node.name, product, len(rows))
         return Replacement(_spread(packed, node, plain, steps, outputs), what)
 
