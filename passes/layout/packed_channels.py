@@ -72,23 +72,19 @@ def gather_channels(tensors: Sequence[te.Tensor], parts: Sequence[ChannelRange])
                 end = 0
                 for source, tensor, part in zip(sources, tensors, parts, strict=True):
                     size, elements = _piece(part, end, lanes), T.buffer_proxy(source)
-                    with T.serial(0, part.count // size) as piece, T.serial(0, width) as column:
-                        with T.vectorized(0, size) as lane:
-                            at, to = part.first + piece * size, end + piece * size
-                            offset = column * lanes + lane
-                            results[start(to // lanes, blocks) + to % lanes + offset] = elements[
-                                start(at // lanes, int(tensor.shape[1])) + at % lanes + offset
-                            ]
+                    of = int(tensor.shape[1])
+                    for_pieces = (T.serial(0, part.count // size), T.serial(0, width), T.vectorized(0, size))
+                    with for_pieces[0] as piece, for_pieces[1] as column, for_pieces[2] as lane:
+                        at, to = part.first + piece * size, end + piece * size
+                        offset = column * lanes + lane
+                        value = elements[start(at // lanes, of) + at % lanes + offset]
+                        results[start(to // lanes, blocks) + to % lanes + offset] = value
                     end += part.count
                 rest = blocks * lanes - total
                 if rest:
-                    size = math.gcd(lanes, rest)
-                    with T.serial(0, rest // size) as piece, T.serial(0, width) as column:
-                        with T.vectorized(0, size) as lane:
-                            to = total + piece * size
-                            results[start(to // lanes, blocks) + to % lanes + column * lanes + lane] = tirx.const(
-                                0, target.dtype
-                            )
+                    with T.serial(0, width) as column, T.serial(0, rest) as lane:
+                        place = start(blocks - 1, blocks) + column * lanes + lanes - rest + lane
+                        results[place] = tirx.const(0, target.dtype)
             return builder.get()
 
     shape = [batch, blocks, rows, *columns, lanes]

@@ -136,10 +136,10 @@ def _reduction(packed: PackedActivations, node: Node) -> Packed:
     attrs = node.value.attrs
     rank = len(node.args[0].ty.shape.values)
     axes = sorted(int(axis) % rank for axis in attrs.axis) if attrs.axis is not None else list(range(rank))
-    if axes[0] < 2 or not attrs.keepdims:
-        return "it reduces channels" if axes[0] < 2 else "it drops the axes that it reduces"
+    if axes[0] < 2:
+        return "it reduces channels"
     function = getattr(relax.op, node.operator.rpartition(".")[2])
-    return function(packed.packed(node.args[0]), axes, keepdims=True)
+    return function(packed.packed(node.args[0]), axes, keepdims=bool(attrs.keepdims))
 
 
 def _concat(packed: PackedActivations, node: Node) -> Packed:

@@ -46,7 +46,7 @@ def _in_stages(
     if "float" not in dtype_of(x) or not _is_worth_stages(shape, axes):
         return operator(x, list(axes), keepdims=keepdims)
     runs = _runs(shape, axes)
-    if 2 <= axes[0] and len(runs) == 2:
+    if axes[0] >= 2 and len(runs) == 2:
         # Batch and channels stay apart, so that a convolution's layout can go through to the sums.
         runs = [*((size, False) for size in shape[: axes[0]]), runs[-1]]
     if len(runs) == 1 and runs[0][1]:
@@ -96,9 +96,7 @@ def _along(conversion: Conversion, operator: _Operator, x: relax.Expr, axis: int
     if piece is None:
         return _in_two_parts(conversion, operator, x, axis, size)
     pieces = conversion.emit(relax.op.reshape(x, [*shape[:axis], size // piece, piece, *shape[axis + 1 :]]))
-    sums = conversion.emit(operator(pieces, [axis + 1], keepdims=True))
-    total = conversion.emit(operator(sums, [axis], keepdims=True))
-    return relax.op.reshape(total, [*shape[:axis], *shape[axis + 1 :]])
+    return operator(conversion.emit(operator(pieces, [axis + 1])), [axis])
 
 
 def _balanced_divisor(size: int) -> int | None:
