@@ -11,6 +11,7 @@ from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.core.pass_base import Pass
 from lepton_compiler.core.pass_manager import StagePlan
 from lepton_compiler.core.program import Stage
+from lepton_compiler.passes.canonicalize.convert_divide_to_multiply import ConvertDivideToMultiply
 from lepton_compiler.passes.canonicalize.convert_take_to_slice import ConvertTakeToSlice
 from lepton_compiler.passes.canonicalize.convert_to_reshape import ConvertToReshape
 from lepton_compiler.passes.canonicalize.decompose_batch_norm import DecomposeBatchNorm
@@ -56,6 +57,8 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
                 FoldScale(),
                 # Behind the folding, which leaves additions of constants next to each other.
                 MergeConstantArithmetic(),
+                # What was merged is a product already.
+                ConvertDivideToMultiply(),
                 ConvertToReshape(),
                 # Behind everything that makes reshapes.
                 SinkReshape(),

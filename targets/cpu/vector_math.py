@@ -3,15 +3,15 @@
     exp(x)      2^n * p(x - n ln 2), n = round(x / ln 2)         within 2e-7 relative
     tanh(x)     x p(x^2) / q(x^2), saturated at 1                 within 4e-7 relative
     sigmoid(x)  1 / (1 + exp(-x))
-    erf(x)      x p(x^2), or 1 - exp(-q(|x|)) away from 0          within 2e-7 relative
+    erf(x)      x p(x^2) / q(x^2), saturated at 1                 within 4e-7 relative
 
 sinh, cosh and fmod, for which TVM's LLVM code generator has no lowering, call the C library.
 
 Overflow gives infinity, underflow a subnormal number and then 0, and NaN stays NaN. Arithmetic replaces float32 only.
 
 Sources: exp: reduction after Cody and Waite, "Software Manual for the Elementary Functions", 1980, polynomial of
-Cephes' expf (S. Moshier). tanh: the rational minimax approximation of Eigen's generic packet math. erf: minimax
-polynomials by N. Juffa.
+Cephes' expf (S. Moshier). tanh: the rational minimax approximation of Eigen's generic packet math. erf: fitted here,
+by Lawson's reweighted least squares on 1200 Chebyshev points of [0, 3.925]; 2e-8 off before rounding.
 """
 
 from __future__ import annotations
@@ -42,10 +42,23 @@ _TANH_NUMERATOR = (
 )
 _TANH_DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
 
-_ERF_SPLIT = 0.921875
 _ERF_SATURATED = 3.925
-_ERF_NEAR = (-5.99104969e-4, 4.99339588e-3, -2.67667342e-2, 1.12818025e-1, -3.76124859e-1, 1.28379151e-1)
-_ERF_FAR = (1.72948930e-5, -3.83208680e-4, 3.88393435e-3, -2.42545605e-2, 1.06777847e-1, 6.34846687e-1, 1.28717512e-1)
+_ERF_NUMERATOR = (
+    2.0459939526007933e-06,
+    2.848255826481262e-04,
+    3.772106437619742e-03,
+    5.276789580778647e-02,
+    1.9058455929889632e-01,
+    1.1283791459221937,
+)
+_ERF_DENOMINATOR = (
+    3.804648742456657e-05,
+    1.1637354117724709e-03,
+    1.4982313043749909e-02,
+    1.1417875288029616e-01,
+    5.022339010413057e-01,
+    1.0,
+)
 
 
 def expand_functions(func: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -98,15 +111,14 @@ def _sigmoid(x: Var, names: itertools.count) -> tirx.Expr:
 
 
 def _erf(x: Var, names: itertools.count) -> tirx.Expr:
-    def both(a: Var) -> tirx.Expr:
-        near = _named(a * a, names, lambda s: a + a * _polynomial(s, _ERF_NEAR))
-        exponent = -(a + a * _polynomial(a, _ERF_FAR))
-        far = _float(1.0) - _named(exponent, names, lambda e: _exp(e, names))
-        return tirx.Select(a > _float(_ERF_SPLIT), far, near)
+    limit, one = _float(_ERF_SATURATED), _float(1.0)
+    clamped = tirx.min(tirx.max(x, -limit), limit)
 
-    magnitude = _named(tirx.min(tirx.abs(x), _float(_ERF_SATURATED)), names, both)
-    signed = _named(magnitude, names, lambda m: tirx.Select(x < _float(0.0), -m, m))
-    return _unless_nan(x, signed)
+    def rational(c: Var) -> tirx.Expr:
+        value = _named(c * c, names, lambda s: c * _polynomial(s, _ERF_NUMERATOR) / _polynomial(s, _ERF_DENOMINATOR))
+        return tirx.min(tirx.max(value, -one), one)
+
+    return _unless_nan(x, _named(clamped, names, rational))
 
 
 _EXPANSIONS: dict[str, Callable[[Var, itertools.count], tirx.Expr]] = {
