@@ -18,9 +18,9 @@ from tvm.ir.expr import TensorLoad
 from tvm.s_tir import SBlock
 from tvm_ffi import structural_map, structural_walk
 
-from lepton_compiler.targets.cpu.block_analysis import uses
+from lepton_compiler.targets.cpu.block_analysis import CONDITION, uses
 
-_KEPT_CALLS = {"tirx.if_then_else"}
+_KEPT_CALLS = {CONDITION}
 """Calls that give a finite number for finite ones; others could turn the zeros that fill a vector into infinities."""
 
 
