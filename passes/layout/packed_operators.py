@@ -1,7 +1,7 @@
 """Operators that stay inside of a packed region: what they are there.
 
     f(x, bias, ...)            -> f(pack(x), pack(bias), ...)            elementwise, per-channel constants packed too
-    pool(x)                    -> pool(pack(x)), layout NCHW{v}c
+    pool(x)                    -> pool(pack(x)), layout NCHW{v}c         maxima: ``packed_pool_compute.py``
     mean(x, spatial axes)      -> mean(pack(x), the same axes)
     concat(x, y, axis=1)       -> concat(pack(x), pack(y), axis=1)       whole vectors of channels
     slice(x, axis=1)           -> slice(pack(x), axis=1)                 whole vectors of channels
@@ -30,6 +30,8 @@ from lepton_compiler.passes.layout.packed_channels import (
     gather_channels,
     smallest_piece,
 )
+from lepton_compiler.passes.lowering.convolution_computes import Window
+from lepton_compiler.passes.lowering.packed_pool_compute import packed_max_pool
 from lepton_compiler.passes.main_graph import Node
 
 Packed = relax.Expr | str | None
@@ -115,6 +117,12 @@ def _pool(packed: PackedActivations, node: Node) -> Packed:
     rank = len(node.var.ty.shape.values) - 2
     if str(attrs.layout) != f"NC{_SPATIAL[rank]}":
         return f"its layout is {attrs.layout}"
+    window = _static_window(node)
+    if "max" in node.operator and window is not None:
+        source = packed.packed(node.args[0])
+        return packed.graph.emit_te(
+            node.name, node.operator.rpartition(".")[2], lambda data: packed_max_pool(data, window), source
+        )
     layout = f"NC{_SPATIAL[rank]}{packed.lanes}c"
     function = getattr(relax.op.nn, node.operator.rpartition(".")[2])
     sizes = [
@@ -128,6 +136,24 @@ def _pool(packed: PackedActivations, node: Node) -> Packed:
         layout=layout,
         out_layout=layout,
     )
+
+
+def _static_window(node: Node) -> Window | None:
+    """How the window of a pool moves; None where the sizes of its image are symbolic."""
+    attrs = node.value.attrs
+    sizes, outputs = (list(ty.shape.values)[2:] for ty in (node.args[0].ty, node.var.ty))
+    if not all(isinstance(size, tvm.tirx.IntImm) for size in (*sizes, *outputs)):
+        return None
+    kernel, strides, dilation = (
+        tuple(int(value) for value in values) for values in (attrs.pool_size, attrs.strides, attrs.dilation)
+    )
+    before = tuple(int(value) for value in attrs.padding)[: len(sizes)]
+    # As much as the last output needs: rounding up may ask for more than the padding, rounding down for less.
+    after = tuple(
+        max(0, (int(outputs[i]) - 1) * strides[i] + (kernel[i] - 1) * dilation[i] + 1 - int(sizes[i]) - before[i])
+        for i in range(len(sizes))
+    )
+    return Window(kernel, strides, dilation, before, after, (1,) * len(sizes))
 
 
 def _reduction(packed: PackedActivations, node: Node) -> Packed:

@@ -101,16 +101,18 @@ def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, group
     )
 
 
-def with_border(data: te.Tensor, window: Window, trailing: int = 0) -> te.Tensor:
+def with_border(data: te.Tensor, window: Window, trailing: int = 0, border: tirx.Expr | None = None) -> te.Tensor:
     """The input with zeros around it, and between its pixels where ``window`` spreads them out.
 
     Args:
         data: ``[batch, channels, *spatial]``, and the channels of a vector behind where it is packed.
         window: How the kernel moves.
         trailing: Axes behind the spatial ones.
+        border: What stands there in place of zeros.
     """
     if not window.needs_border:
         return data
+    outside = tirx.const(0, data.dtype) if border is None else border
     count = len(window.kernel)
     sizes = [window.bordered_size(i, data.shape[2 + i]) for i in range(count)]
 
@@ -126,7 +128,7 @@ def with_border(data: te.Tensor, window: Window, trailing: int = 0) -> te.Tensor
             if step != 1:
                 inside.append(tirx.floormod(offset, step) == 0)
             at.append(offset // step if step != 1 else offset)
-        return tirx.if_then_else(tirx.all(*inside), data(n, c, *at, *index[count:]), tirx.const(0, data.dtype))
+        return tirx.if_then_else(tirx.all(*inside), data(n, c, *at, *index[count:]), outside)
 
     shape = (*data.shape[:2], *sizes, *data.shape[len(data.shape) - trailing :])
     return te.compute(shape, value, name="bordered_input")
