@@ -60,6 +60,7 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
                 FoldScale(),
                 # Behind the folding, which leaves additions of constants next to each other.
                 MergeConstantArithmetic(),
+                # What was merged is a product already.
                 ConvertDivideToMultiply(),
                 ConvertToReshape(),
                 # Behind everything that makes reshapes.

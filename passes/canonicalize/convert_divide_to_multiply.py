@@ -1,9 +1,10 @@
-"""ConvertDivideToMultiply: a function of a tensor divided by a constant multiplies by the reciprocal instead.
+"""ConvertDivideToMultiply: a division by a constant becomes a product, which takes a tenth of the time.
 
-    erf(x / c)   ->   erf(x * (1 / c))
+    x / c   ->   x * (1 / c)
 
-The factor is rounded once more than the quotient, by half a unit in the last place. That is lost in a function that is
-smooth, but not in one that jumps, such as ``floor``; so it depends on the reader.
+The reciprocal is rounded once more, so results may differ in the last place. That matters to what jumps, such as
+``floor``: a quotient that it reads stays. Reciprocals of powers of two are exact; those outside of the normal numbers of
+the element type are left alone.
 """
 
 from __future__ import annotations
@@ -14,40 +15,56 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from lepton_compiler.core.contracts import operator_name
+from lepton_compiler.core.contracts import bindings, operator_name
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, constant
-from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main
+from lepton_compiler.passes.main_graph import Node, Replacement, rewrite_main
+from lepton_compiler.passes.relax_expressions import variables
 from lepton_compiler.targets.spec import TargetSpec
 
-_SMOOTH = frozenset(f"relax.{name}" for name in ["erf", "sigmoid", "tanh", "nn.gelu", "nn.gelu_tanh", "nn.silu"])
-_TYPES = ("float32", "float64")
+_CONVERTED = ("float32", "float64")
+"""Narrower types keep too few digits for a second rounding."""
+_JUMPS = frozenset(
+    f"relax.{name}"
+    for name in (
+        "argmax argmin astype ceil equal floor floor_divide floor_mod greater greater_equal less less_equal mod not_equal "
+        "round sign topk trunc"
+    ).split()
+)
+"""Operators whose result may change by more than their operand does."""
 
 
 @dataclass(frozen=True)
 class ConvertDivideToMultiply(Pass):
-    """Multiplies by the reciprocal where a smooth function reads a tensor divided by a constant, as in GELU."""
+    """Writes divisions by constants as products with their reciprocals."""
 
     def run(self, module: tvm.IRModule, target: TargetSpec) -> PassResult:
-        """Looks at each smooth function; the quotient stays where others read it too."""
-        return rewrite_main(module, _convert)
+        """Converts each division whose divisor is a constant."""
+        jumps = _read_by_jumps(module)
+        return rewrite_main(module, lambda graph, node: _convert(node, jumps))
 
 
-def _convert(graph: MainGraph, node: Node) -> Replacement | Decline | None:
-    quotient = graph.definition(node.args[0]) if node.operator in _SMOOTH else None
-    if quotient is None or operator_name(quotient) != "relax.divide":
+def _read_by_jumps(module: tvm.IRModule) -> dict[relax.Var, str]:
+    """Variables of ``main`` that an operator reads whose result jumps, and the operator."""
+    return {
+        var: operator.removeprefix("relax.")
+        for binding in bindings(module)
+        if (operator := operator_name(binding.value)) in _JUMPS
+        for var in variables(binding.value)
+    }
+
+
+def _convert(node: Node, jumps: dict[relax.Var, str]) -> Replacement | Decline | None:
+    if node.operator != "relax.divide" or array_of(node.args[0]) is not None:
         return None
-    divided, divisor = quotient.args
-    array = array_of(divisor)
-    if array is None or str(array.dtype) not in _TYPES:
+    divisor = array_of(node.args[1])
+    if divisor is None or divisor.dtype.name not in _CONVERTED:
         return None
-    if graph.readers(node.args[0]) > 1:
-        return Decline(node.name, f"the quotient {node.args[0].name} is read by {graph.readers(node.args[0])} nodes")
-    with np.errstate(divide="ignore", over="ignore"):
-        factor = (1.0 / array.astype(np.float64)).astype(array.dtype)
-    if not (np.isfinite(factor).all() and (np.abs(factor) >= np.finfo(array.dtype).tiny).all()):
-        return Decline(node.name, f"the divisor of {node.args[0].name} has no normal reciprocal")
-    product = graph.emit(node.args[0].name, relax.op.multiply(divided, constant(factor)))
-    call = relax.Call(node.value.op, [product, *node.args[1:]], node.value.attrs, node.value.ty_args)
-    return Replacement(call, f"the division {product.name} before it became a multiplication")
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        reciprocal = np.reciprocal(divisor.astype(np.float64)).astype(divisor.dtype)
+    if not (np.isfinite(reciprocal).all() and (np.abs(reciprocal) >= np.finfo(divisor.dtype).tiny).all()):
+        return Decline(node.name, "the reciprocal of its divisor is no normal number")
+    if node.var in jumps and not (np.frexp(divisor)[0] == np.copysign(0.5, divisor)).all():
+        return Decline(node.name, f"its quotient is read by {jumps[node.var]}, which jumps")
+    return Replacement(relax.op.multiply(node.args[0], constant(reciprocal)), "multiplies by the reciprocal")

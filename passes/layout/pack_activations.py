@@ -12,10 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
+from lepton_compiler.passes.layout.channels_last import channels_to_the_end, is_transpose, unpack_channels_last
 from lepton_compiler.passes.layout.packed_activations import PackedActivations
 from lepton_compiler.passes.layout.packed_convolutions import ConvolutionPacker
 from lepton_compiler.passes.layout.packed_operators import pack_operator
@@ -59,11 +60,22 @@ def _pack(packed: PackedActivations, packer: ConvolutionPacker, node: Node) -> t
         return (None, f"not packed: {reason}") if reason is not None else packer.pack(packed, node)
     if not any(packed.is_packed(var) for var in variables(node.value)) or not _is_tensor(node.var.ty):
         return None, None
+    if _moves_channels_to_the_end(packed, node):
+        last = unpack_channels_last(packed.graph, node.name, packed.packed(node.args[0]))
+        return Replacement(last, "leaves the packed region vector by vector"), None
     outcome = pack_operator(packed, node)
     if isinstance(outcome, str):
         return None, f"leaves the packed region: {outcome}"
     assert outcome is not None
     return packed.stand_in(node, outcome, "stays packed"), None
+
+
+def _moves_channels_to_the_end(packed: PackedActivations, node: Node) -> bool:
+    if node.operator != "relax.permute_dims" or len(node.var.ty.shape.values) < 3:
+        return False
+    channels = node.args[0].ty.shape.values[1]
+    whole = isinstance(channels, tirx.IntImm) and int(channels) % packed.lanes == 0
+    return whole and is_transpose(node.value, channels_to_the_end(len(node.var.ty.shape.values)))
 
 
 def _is_tensor(ty: relax.Type) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from tvm import relax, tirx
 
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, constant
+from lepton_compiler.passes.layout.channels_last import pack_channels_last
 from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement
 from lepton_compiler.passes.precision.bfloat16_tensors import stored_operand
 
@@ -66,6 +67,11 @@ class PackedActivations:
         batch, channels, *spatial = expr.ty.shape.values
         missing = -int(channels) % self.lanes
         name = f"{expr.name}/packed"
+        definition = self.graph.definition(expr)
+        if isinstance(definition, relax.Call) and definition.op.name == "relax.permute_dims":
+            vectors = pack_channels_last(self.graph, name, definition, self.lanes)
+            if vectors is not None:
+                return vectors
         if missing:
             widths = [0, 0, 0, missing, *([0, 0] * len(spatial))]
             expr = self.graph.emit(name, relax.op.nn.pad(expr, widths))

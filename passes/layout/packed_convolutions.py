@@ -8,11 +8,13 @@ conv(x, W), 3 x 3       -> call_tir(winograd_convolution, pack(x), pack(G W G^T)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from tvm import relax, tirx
+from tvm import relax, te, tirx
 
+from lepton_compiler.core.lone_operators import OpPattern
 from lepton_compiler.passes.canonicalize.constant_arrays import constant
 from lepton_compiler.passes.layout.pack_weights import pack_convolution_weight, pack_winograd_weight
 from lepton_compiler.passes.layout.packed_activations import PackedActivations, pack_channels
@@ -28,6 +30,7 @@ from lepton_compiler.passes.lowering.packed_convolution_computes import (
     packed_convolution,
     packed_depthwise,
 )
+from lepton_compiler.passes.lowering.row_major import flatten
 from lepton_compiler.passes.main_graph import Node, Replacement
 from lepton_compiler.passes.precision.bfloat16_tensors import is_bfloat16, pair_up
 from lepton_compiler.passes.winograd.choose_algorithm import Choice, WinogradPolicy
@@ -109,8 +112,11 @@ class ConvolutionPacker:
         weight = node.args[1].value.numpy()
         channels, outputs, *steps = weight.shape
         rank = len(steps)
-        whole = outputs % packed.lanes == 0
-        # Places of a kernel stand outside of the channels where these are whole vectors.
+        missing = -outputs % packed.lanes
+        whole = missing <= outputs // 2
+        if whole:
+            weight = np.pad(weight, [(0, 0), (0, missing), *[(0, 0)] * rank])
+        # Places of a kernel stand outside of the channels where these fill most of their vectors.
         order = [*range(2, 2 + rank), 1, 0] if whole else [1, *range(2, 2 + rank), 0]
         rows = weight.transpose(order).reshape(-1, channels, *[1] * rank)
         window = Window((1,) * rank, (1,) * rank, (1,) * rank, (0,) * rank, (0,) * rank, (1,) * rank)
@@ -122,7 +128,7 @@ class ConvolutionPacker:
         )
         what = f"a pointwise convolution, {' by '.join(map(str, steps))} outputs of each pixel put in place"
         if whole:
-            return packed.stand_in(node, _spread(packed, node, product, steps, outputs // packed.lanes), what)
+            return packed.stand_in(node, _interleave(packed, node, product, steps), what)
         plain = packed.unpacked(node.name, product, len(rows))
         return Replacement(_spread(packed, node, plain, steps, outputs), what)
 
@@ -223,22 +229,39 @@ def is_interleaved(call: relax.Call) -> bool:
     return kernel == [int(step) for step in attrs.strides] and not any(int(border) for border in borders)
 
 
+def _interleave(packed: PackedActivations, node: Node, value: relax.Var, steps: list[int]) -> relax.Var:
+    """Puts the outputs of each input pixel next to each other, in one kernel that fuses with what follows.
+
+    ``[n, steps * blocks, *spatial, v]``, places of the kernel outside of the blocks of channels, becomes
+    ``[n, blocks, *(spatial * steps), v]``.
+    """
+    batch, parts, *spatial, lanes = value.ty.shape.values
+    blocks = int(parts) // math.prod(steps)
+    sizes = [size * step for size, step in zip(spatial, steps, strict=True)]
+
+    def compute(data: te.Tensor) -> te.Tensor:
+        def element(n: tirx.Var, block: tirx.Var, *index: tirx.Var) -> tirx.Expr:
+            *place, lane = index
+            step = flatten([position % size for position, size in zip(place, steps, strict=True)], steps)
+            pixel = [position // size for position, size in zip(place, steps, strict=True)]
+            return data(n, step * blocks + block, *pixel, lane)
+
+        return te.compute((batch, blocks, *sizes, lanes), element, name="interleaved")
+
+    return packed.graph.emit_te(f"{node.name}/spread", "interleave", compute, value, pattern=OpPattern.INJECTIVE)
+
+
 def _spread(packed: PackedActivations, node: Node, value: relax.Var, steps: list[int], outputs: int) -> relax.Var:
     """Puts the outputs of each input pixel next to each other.
 
-    ``[n, *steps, outputs, *spatial, v]`` where the value is packed, else ``[n, outputs, *steps, *spatial]``, becomes
-    ``[n, outputs, *(spatial * steps), v]``, without the last axis where there is none.
+    ``[n, outputs, *steps, *spatial]`` becomes ``[n, outputs, *(spatial * steps)]``.
     """
     rank = len(steps)
-    batch, _, *rest = value.ty.shape.values
-    spatial, lanes = rest[:rank], rest[rank:]
-    first_step, channel = (1, 1 + rank) if lanes else (2, 1)
-    parts = [batch, *steps, outputs] if lanes else [batch, outputs, *steps]
-    split = packed.graph.emit(f"{node.name}/spread", relax.op.reshape(value, [*parts, *spatial, *lanes]))
-    order = [0, channel]
+    batch, _, *spatial = value.ty.shape.values
+    split = packed.graph.emit(f"{node.name}/spread", relax.op.reshape(value, [batch, outputs, *steps, *spatial]))
+    order = [0, 1]
     for axis in range(rank):
-        order += [2 + rank + axis, first_step + axis]
-    order += [2 + 2 * rank] if lanes else []
+        order += [2 + rank + axis, 2 + axis]
     turned = packed.graph.emit(f"{node.name}/spread", relax.op.permute_dims(split, order))
     sizes = [size * step for size, step in zip(spatial, steps, strict=True)]
-    return packed.graph.emit(node.name, relax.op.reshape(turned, [batch, outputs, *sizes, *lanes]))
+    return packed.graph.emit(node.name, relax.op.reshape(turned, [batch, outputs, *sizes]))

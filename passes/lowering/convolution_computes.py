@@ -102,7 +102,14 @@ def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, group
     )
 
 
-def with_border(data: te.Tensor, window: Window, trailing: int = 0, dtype: str | None = None) -> te.Tensor:
+def with_border(
+    data: te.Tensor,
+    window: Window,
+    trailing: int = 0,
+    *,
+    dtype: str | None = None,
+    border: tirx.Expr | None = None,
+) -> te.Tensor:
     """The input with zeros around it, and between its pixels where ``window`` spreads them out.
 
     Args:
@@ -110,9 +117,11 @@ def with_border(data: te.Tensor, window: Window, trailing: int = 0, dtype: str |
         window: How the kernel moves.
         trailing: Axes behind the spatial ones.
         dtype: ``"float32"`` widens stored bfloat16 on the way; the data's own where left out.
+        border: What stands there in place of zeros.
     """
     if not window.needs_border:
         return data
+    outside = tirx.const(0, dtype or data.dtype) if border is None else border
     count = len(window.kernel)
     read = data if dtype is None else element_reader(data)
     sizes = [window.bordered_size(i, data.shape[2 + i]) for i in range(count)]
@@ -129,7 +138,7 @@ def with_border(data: te.Tensor, window: Window, trailing: int = 0, dtype: str |
             if step != 1:
                 inside.append(tirx.floormod(offset, step) == 0)
             at.append(offset // step if step != 1 else offset)
-        return tirx.if_then_else(tirx.all(*inside), read(n, c, *at, *index[count:]), tirx.const(0, dtype or data.dtype))
+        return tirx.if_then_else(tirx.all(*inside), read(n, c, *at, *index[count:]), outside)
 
     shape = (*data.shape[:2], *sizes, *data.shape[len(data.shape) - trailing :])
     return te.compute(shape, value, name="bordered_input")

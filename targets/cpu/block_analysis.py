@@ -10,6 +10,8 @@ from tvm.s_tir import SBlock, Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm_ffi import structural_walk
 
+CONDITION = "prim.if_then_else"
+"""Name of the operator that evaluates one of two expressions only."""
 _SPATIAL = tirx.IterVar.DataPar
 _REDUCTION = tirx.IterVar.CommReduce
 

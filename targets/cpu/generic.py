@@ -10,6 +10,7 @@ from tvm.s_tir import Schedule
 
 from lepton_compiler.targets.cpu.block_analysis import BlockInfo, contiguous_axis, element_bits, root_blocks
 from lepton_compiler.targets.cpu.elementwise import schedule_elementwise
+from lepton_compiler.targets.cpu.inlining import inline_elementwise
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.parallel_grain import is_worth_sharing, parallelize_outer
 from lepton_compiler.targets.spec import TargetSpec
@@ -24,6 +25,7 @@ def schedule_generic(sch: Schedule, spec: TargetSpec) -> str:
 
 def schedule_other_stages(sch: Schedule, done: set[str], spec: TargetSpec) -> list[str]:
     """Schedules the stages whose names are not in ``done``: what stands before and behind an anchor."""
+    inline_elementwise(sch, keep=done)
     others = [info for info in root_blocks(sch) if info.name not in done]
     return [f"{info.name}: {schedule_stage(sch, info, spec)}" for info in others]
 

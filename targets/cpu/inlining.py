@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from tvm.ir import Call
 from tvm.s_tir import SBlock, Schedule, ScheduleError
 from tvm_ffi import structural_walk
@@ -14,10 +16,10 @@ _MOST_CHEAP_READERS = 3
 _CHEAP_CALLS = {"tirx.if_then_else", "tirx.isnan"}
 
 
-def inline_elementwise(sch: Schedule) -> None:
-    """Inlines every stage for which that saves more than it repeats."""
+def inline_elementwise(sch: Schedule, keep: Collection[str] = ()) -> None:
+    """Inlines every stage for which that saves more than it repeats, but those whose names are in ``keep``."""
     for info in root_blocks(sch):
-        if not info.is_opaque and not info.is_reduction and _pays(sch, info):
+        if info.name not in keep and not info.is_opaque and not info.is_reduction and _pays(sch, info):
             try:
                 sch.compute_inline(info.block)
             except ScheduleError:

@@ -1,11 +1,10 @@
 """Depthwise convolution of packed activations: a register tile of pixels of one vector of channels.
 
     for n, block of channels, chunk of rows              parallel
-      padded = input of the chunk with its border         stays in the core's cache
       for tile of rows, tile of columns
         sums[rows, columns, lanes] = 0                    in registers
         for taps                                          unrolled
-          sums[row, column, :] += padded[row + tap, column + tap, :] * weight[tap, :]
+          sums[row, column, :] += input[row + tap, column + tap, :] * weight[tap, :]    0 outside of the image
         output = epilogue(sums)                           contiguous vectors
 
 The definition is in ``passes/lowering/packed_convolution_computes.py``.
@@ -29,6 +28,8 @@ from lepton_compiler.targets.spec import TargetSpec
 _MOST_UNROLLED_TAPS = 9
 """A 3 by 3 kernel; of larger ones only a row of taps is unrolled."""
 _TYPICAL_ROWS = 32
+_PIECES = 16
+"""Parallel pieces that a layer is cut into."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class PackedDepthwiseKnobs:
     Attributes:
         tile_rows: Output rows of a register tile.
         tile_columns: Output columns of a register tile.
-        chunks: Pieces that the rows are cut into; the border is copied for one at a time.
+        chunks: Pieces that the rows are cut into, for cores.
     """
 
     tile_rows: int
@@ -50,25 +51,31 @@ class PackedDepthwiseKnobs:
 
 
 def default_knobs(
-    rows: int | None, columns: int | None, row_bytes: int | None, spec: TargetSpec
+    rows: int | None, columns: int | None, planes: int | None, taps: int, spec: TargetSpec
 ) -> PackedDepthwiseKnobs:
-    """A third of the registers as accumulators, and chunks whose input stays in half of the nearest cache.
+    """A part of the registers as accumulators, and enough chunks for the cores.
 
     Args:
         rows: Output rows, None where symbolic.
         columns: Output columns, None where symbolic.
-        row_bytes: Input bytes that one output row advances by, None where symbolic.
+        planes: Vectors of channels of all images, None where symbolic.
+        taps: Elements of the kernel.
         spec: The target.
     """
-    accumulators = max(2, spec.vector_registers // 3)
+    # Where all taps are unrolled, their weights stay in registers too.
+    accumulators = spec.vector_registers // (4 if taps <= _MOST_UNROLLED_TAPS else 3)
+    height, across = _tile(rows, columns, max(2, accumulators))
+    tiles = math.ceil((rows or _TYPICAL_ROWS) / height)
+    return PackedDepthwiseKnobs(height, across, even_chunks(tiles, math.ceil(_PIECES / (planes or 1))))
+
+
+def _tile(rows: int | None, columns: int | None, accumulators: int) -> tuple[int, int]:
+    """Rows and columns of a register tile, of columns that divide a row where there are such."""
     across = min(accumulators, columns or accumulators)
     across = next(
         (size for size in range(across, across // 2, -1) if columns is not None and columns % size == 0), across
     )
-    height = max(1, min(accumulators // across, rows or 1))
-    tiles = math.ceil((rows or _TYPICAL_ROWS) / height)
-    wanted = 1 if row_bytes is None else math.ceil(tiles * height * row_bytes / (spec.l1_data_bytes // 2))
-    return PackedDepthwiseKnobs(height, across, even_chunks(tiles, wanted))
+    return max(1, min(accumulators // across, rows or 1)), across
 
 
 def schedule_packed_depthwise(
@@ -83,26 +90,20 @@ def schedule_packed_depthwise(
     notes = schedule_other_stages(sch, done, spec)
     *place, _ = (axis.extent for axis in info.spatial[2:])
     rows, columns = (place[-2] if len(place) > 1 else 1), place[-1]
-    chosen = knobs or default_knobs(rows, columns, _row_bytes(sch, info.block, rows), spec)
-    chunk, tile = _tile_output(sch, output.block, chosen, share=share)
     taps = iterations(info.reductions) or 0
+    chosen = knobs or default_knobs(rows, columns, iterations(info.spatial[:2]), taps, spec)
+    tile = _tile_output(sch, output.block, chosen, share=share)
+    for block in bordered:
+        # The conditions cost less than a copy: they are the same for all lanes, and true away from the border.
+        sch.compute_inline(block)
     unrolled = len(info.reductions) if taps <= _MOST_UNROLLED_TAPS else 1
     sum_in_registers(sch, info.block, tile, len(info.reductions), unrolled)
     vectorize_tile(sch, output.block, tile)
-    for block in bordered:
-        _copy_chunk(sch, block, chunk)
     return sch, "; ".join([str(chosen), *notes])
 
 
-def _row_bytes(sch: Schedule, sums: SBlockRV, rows: int | None) -> int | None:
-    """Bytes of one block's input divided by its output rows."""
-    data = sch.get(sums).reads[0].source
-    sizes = [int(size) if hasattr(size, "value") else None for size in list(data.shape)[2:]]
-    return None if None in sizes or rows is None else math.prod(sizes) * 4 // rows
-
-
-def _tile_output(sch: Schedule, output: SBlockRV, knobs: PackedDepthwiseKnobs, *, share: bool) -> tuple[LoopRV, LoopRV]:
-    """Splits the output into tiles; returns the loop over chunks and the one over the tiles of a row."""
+def _tile_output(sch: Schedule, output: SBlockRV, knobs: PackedDepthwiseKnobs, *, share: bool) -> LoopRV:
+    """Splits the output into tiles; returns the loop over the tiles of a row."""
     batch, block, *upper, column, lane = sch.get_loops(output)
     if upper:
         chunk, row_tile, row = split_tiles(sch, upper.pop(), knobs.chunks, knobs.tile_rows)
@@ -113,10 +114,4 @@ def _tile_output(sch: Schedule, output: SBlockRV, knobs: PackedDepthwiseKnobs, *
     fused = sch.fuse(batch, block, *upper, chunk)
     if share:
         sch.parallel(fused)
-    return fused, column_tile
-
-
-def _copy_chunk(sch: Schedule, bordered: SBlockRV, chunk: LoopRV) -> None:
-    """Copies the input of one chunk with its border."""
-    sch.compute_at(bordered, chunk, preserve_unit_loops=True)
-    sch.vectorize(sch.get_loops(bordered)[-1])
+    return column_tile

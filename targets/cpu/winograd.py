@@ -1,10 +1,11 @@
 """Winograd convolution of packed activations: transform, multiply, transform back.
 
-Many tiles, in chunks of tile rows that stay in the core's second cache:
+Many tiles, in chunks that stay in the core's caches:
 
-    for n, chunk of tile rows                              parallel
-      padded = the chunk's input
-      for block, tile: data = B^T padded B                  vectors of channels, in registers
+    for n, chunk of tile rows and columns                  parallel
+      for block
+        padded = the chunk's input
+        for tile: data = B^T padded B                       vectors of channels, in registers
       for place, group of output vectors, tiles             a register tile of tiles by vectors
         products = sum over channels of data * weight
       for block, tile: output = epilogue(A^T products A)    in registers
@@ -31,7 +32,9 @@ from lepton_compiler.targets.spec import TargetSpec
 _FEWEST_CHUNKS = 4
 """Chunks of an image that keep a few cores busy; with fewer, each step is parallel for itself."""
 _ENOUGH_TILES = 14
-"""Tiles that a transformed weight should serve each time that it is loaded."""
+"""Tiles that a transformed weight should serve each time that it is loaded from behind the second cache."""
+_MOST_WEIGHTS = 4.0
+"""Weights up to this multiple of the second cache are read anew for every register tile; the last cache holds them."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class WinogradKnobs:
 
     Attributes:
         tile_rows: Rows of tiles of a chunk; None makes each step parallel for itself.
+        tile_columns: Columns of tiles of a chunk; None takes whole rows.
         tiles: Tiles of a register tile.
         vectors: Vectors of output channels of a register tile.
     """
@@ -47,19 +51,32 @@ class WinogradKnobs:
     tile_rows: int | None
     tiles: int
     vectors: int
+    tile_columns: int | None = None
 
     def __str__(self) -> str:
-        rows = "steps" if self.tile_rows is None else f"tile_rows={self.tile_rows}"
+        rows = "steps" if self.tile_rows is None else f"tile_rows={self.tile_rows} tile_columns={self.tile_columns}"
         return f"{rows} tiles={self.tiles} tile_vectors={self.vectors}"
 
 
-def default_knobs(rows: int, columns: int, out_blocks: int, spec: TargetSpec) -> WinogradKnobs:
-    """The closed form: the fewest whole rows of tiles that serve a weight often enough, and an even register tile."""
+def default_knobs(rows: int, columns: int, out_blocks: int, weight_bytes: int, spec: TargetSpec) -> WinogradKnobs:
+    """The closed form: chunks of one register tile where weights stay in a near cache, else of enough tiles.
+
+    Args:
+        rows: Rows of tiles.
+        columns: Columns of tiles.
+        out_blocks: Vectors of output channels.
+        weight_bytes: Bytes of all transformed weights.
+        spec: The target.
+    """
     divisors = [count for count in range(1, rows + 1) if rows % count == 0]
     height = next((count for count in divisors if count * columns >= _ENOUGH_TILES), rows)
-    chunk = height if rows // height >= _FEWEST_CHUNKS else None
-    tile = even_tile(spec, chunk or rows, columns, out_blocks)
-    return WinogradKnobs(chunk, tile.columns, tile.vectors)
+    if rows // height < _FEWEST_CHUNKS:
+        tile = even_tile(spec, rows, columns, out_blocks)
+        return WinogradKnobs(None, tile.columns, tile.vectors)
+    tile = even_tile(spec, height, columns, out_blocks)
+    if weight_bytes > spec.l2_bytes * _MOST_WEIGHTS:
+        return WinogradKnobs(height, tile.columns, tile.vectors)
+    return WinogradKnobs(max(1, tile.columns // columns), tile.columns, tile.vectors, min(tile.columns, columns))
 
 
 def schedule_winograd(sch: Schedule, spec: TargetSpec, knobs: WinogradKnobs | None = None) -> tuple[Schedule, str]:
@@ -67,19 +84,30 @@ def schedule_winograd(sch: Schedule, spec: TargetSpec, knobs: WinogradKnobs | No
     info = find_anchor(sch, "winograd")
     _, out_blocks, rows, columns, *_ = (axis.extent for axis in info.spatial)
     assert out_blocks is not None and rows is not None and columns is not None
-    chosen = knobs or default_knobs(rows, columns, out_blocks, spec)
     channels = iterations(describe_block(sch, sch.get_sblock("sums")).reductions)
+    assert channels is not None
+    vector_bytes = channels * spec.vector_lanes() * 4
+    weight_bytes = _places(sch) * out_blocks * vector_bytes
+    chosen = knobs or default_knobs(rows, columns, out_blocks, weight_bytes, spec)
     output = gather_epilogue(sch, info.block)
     done = {"padded", "half_data", "data", "sums", "products", "half_result", info.name, output.name}
     notes = schedule_other_stages(sch, done, spec)
     chunk, tile = _tile_result(sch, info.block, chosen)
     _multiply(sch, chosen, chunk)
-    _prefetch(sch, chosen, columns, (chosen.tile_rows or rows) * columns, (channels or 0) * spec.vector_lanes() * 4)
+    across = chosen.tile_columns or columns
+    _prefetch(sch, chosen, across, (chosen.tile_rows or rows) * across, vector_bytes)
     _transform_data(sch, chunk)
+    for name in ("data", "products"):
+        _spread_over_sets(sch, sch.get_sblock(name), spec)
     # Last, because its conditions at the image's border would keep TVM from scheduling what stands before it.
     sch.reverse_compute_at(output.block, tile, preserve_unit_loops=True)
     _unroll_below(sch, output.block, tile)
     return sch, "; ".join([str(chosen), *notes])
+
+
+def _places(sch: Schedule) -> int:
+    """Places of a transformed tile."""
+    return describe_block(sch, sch.get_sblock("sums")).spatial[1].extent or 1
 
 
 def _tile_result(sch: Schedule, result: SBlockRV, knobs: WinogradKnobs) -> tuple[LoopRV | None, LoopRV]:
@@ -90,8 +118,9 @@ def _tile_result(sch: Schedule, result: SBlockRV, knobs: WinogradKnobs) -> tuple
         mark_parallel(sch, sch.fuse(batch, block))
     else:
         chunk, i = sch.split(i, [None, knobs.tile_rows])
-        sch.reorder(batch, chunk, block, i, j)
-        chunk = sch.fuse(batch, chunk)
+        part, j = sch.split(j, [None, knobs.tile_columns or sch.get(j).extent])
+        sch.reorder(batch, chunk, part, block, i, j)
+        chunk = sch.fuse(batch, chunk, part)
         mark_parallel(sch, chunk)
     half_result = sch.get_sblock("half_result")
     sch.compute_at(half_result, j, preserve_unit_loops=True)
@@ -99,6 +128,12 @@ def _tile_result(sch: Schedule, result: SBlockRV, knobs: WinogradKnobs) -> tuple
         sch.set_scope(block, 0, "local")
         _unroll_below(sch, block, j)
     return chunk, j
+
+
+def _spread_over_sets(sch: Schedule, block: SBlockRV, spec: TargetSpec) -> None:
+    """Keeps the places of a tile, which are touched together, out of each other's cache sets."""
+    lanes = spec.vector_lanes()
+    sch.storage_align(block, 0, 1, 4 * lanes, lanes)
 
 
 def _unroll_below(sch: Schedule, block: SBlockRV, loop: LoopRV) -> None:
@@ -146,7 +181,7 @@ def _transform_data(sch: Schedule, chunk: LoopRV | None) -> None:
         outer = sch.fuse(batch, block)
         mark_parallel(sch, outer)
     else:
-        outer = chunk
+        outer = block
     mark_vectorized(sch, lane)
     sch.unroll(place)
     sch.compute_at(half_data, j, preserve_unit_loops=True)

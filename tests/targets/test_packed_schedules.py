@@ -130,7 +130,7 @@ def test_transposed(target, stride, kernel):
     assert_close(compiled(data), convolve_transposed(data, weight, strides=[stride] * 2, padding=[1] * 4))
 
 
-@pytest.mark.parametrize("outputs", [1, 20, 32])
+@pytest.mark.parametrize("outputs", [1, 12, 20, 24, 32])
 @pytest.mark.parametrize("shape", [(2, 6, 5, 4), ("n", 6, "h", "w")])
 def test_transposed_without_overlap(outputs, shape):
     weight = random(6, outputs, 2, 3, seed=1)

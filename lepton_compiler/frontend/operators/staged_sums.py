@@ -46,6 +46,9 @@ def _in_stages(
     if "float" not in dtype_of(x) or not _is_worth_stages(shape, axes):
         return operator(x, list(axes), keepdims=keepdims)
     runs = _runs(shape, axes)
+    if axes[0] >= 2 and len(runs) == 2:
+        # Batch and channels stay apart, so that a convolution's layout can go through to the sums.
+        runs = [*((size, False) for size in shape[: axes[0]]), runs[-1]]
     if len(runs) == 1 and runs[0][1]:
         # A row in front, so that the sum is one along rows.
         runs = [(1, False), *runs]

@@ -102,7 +102,7 @@ def test_channels_join_as_whole_vectors(first, declined):
         return emit(relax.op.concat([one, two], axis=1))
 
     result = _check(build, (1, 4, 5, 5))
-    why = "leaves the packed region: it joins channels that are no whole vectors"
+    why = "leaves the packed region: it cuts vectors of channels into pieces of 2"
     assert (why in reasons(result).values()) == declined
 
 
