@@ -27,10 +27,7 @@ _CONVERTED = ("float32", "float64")
 """Narrower types keep too few digits for a second rounding."""
 _JUMPS = frozenset(
     f"relax.{name}"
-    for name in (
-        "argmax argmin astype ceil equal floor floor_divide floor_mod greater greater_equal less less_equal mod not_equal "
-        "round sign topk trunc"
-    ).split()
+    for name in ["argmax", "argmin", "astype", "ceil", "equal", "floor", "floor_divide", "floor_mod", "greater", "greater_equal", "less", "less_equal", "mod", "not_equal", "round", "sign", "topk", "trunc"]
 )
 """Operators whose result may change by more than their operand does."""
 
