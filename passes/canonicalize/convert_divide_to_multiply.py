@@ -3,8 +3,8 @@
     x / c   ->   x * (1 / c)
 
 The reciprocal is rounded once more, so results may differ in the last place. That matters to what jumps, such as
-``floor``: a quotient that it reads stays. Reciprocals of powers of two are exact; those outside of the normal numbers of
-the element type are left alone.
+``floor``: a quotient that it reads stays. Reciprocals of powers of two are exact; those outside of the normal numbers
+of the element type are left alone.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from lepton_compiler.targets.spec import TargetSpec
 
 _CONVERTED = ("float32", "float64")
 """Narrower types keep too few digits for a second rounding."""
-_JUMPS = frozenset(
-    f"relax.{name}"
-    for name in ["argmax", "argmin", "astype", "ceil", "equal", "floor", "floor_divide", "floor_mod", "greater", "greater_equal", "less", "less_equal", "mod", "not_equal", "round", "sign", "topk", "trunc"]
+_JUMP_NAMES = (
+    "argmax argmin astype ceil equal floor floor_divide floor_mod greater greater_equal less less_equal mod not_equal "
+    "round sign topk trunc"
 )
+_JUMPS = frozenset(f"relax.{name}" for name in _JUMP_NAMES.split())
 """Operators whose result may change by more than their operand does."""
 
 
