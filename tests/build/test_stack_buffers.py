@@ -8,6 +8,7 @@ import tvm
 from tvm.script import tirx as T
 
 from lepton_compiler.build.lower_kernels import collect_kernels, compile_kernels
+from lepton_compiler.targets.cpu.schedule import ANCHOR_ATTRIBUTE
 from lepton_compiler.targets.registry import get_target
 
 
@@ -37,9 +38,18 @@ def _sums(extent: int, scope: str):
 
 
 @pytest.mark.parametrize(
-    ("extent", "scope", "on_stack"), [(320, "local", True), (4096, "local", False), (320, "global", False)]
+    ("anchor", "extent", "scope", "on_stack"),
+    [
+        ("dense", 320, "local", True),
+        ("dense", 4096, "local", False),
+        ("dense", 320, "global", False),
+        ("packed_convolution", 320, "local", False),
+    ],
 )
-def test_small_local_buffers_stay_on_the_stack(extent: int, scope: str, on_stack: bool, tmp_path: Path) -> None:
-    kernels = collect_kernels(tvm.IRModule({"sums": _sums(extent, scope)}))
+def test_small_sums_of_products_stay_on_the_stack(
+    anchor: str, extent: int, scope: str, on_stack: bool, tmp_path: Path
+) -> None:
+    function = _sums(extent, scope).with_attr(ANCHOR_ATTRIBUTE, anchor)
+    kernels = collect_kernels(tvm.IRModule({"sums": function}))
     scratch = compile_kernels(kernels, get_target("x86-64-v2"), tmp_path / "kernels.o")
     assert (scratch == 0) == on_stack
