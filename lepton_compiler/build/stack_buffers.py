@@ -4,8 +4,9 @@ TVM's own limit for that is 1024 bytes, and counts the lanes of a vector type tw
 every tile on the heap. LLVM keeps such sums in registers only as long as nothing in the loop could read memory: behind
 a prefetch it stores all of them in each step.
 
-That is for kernels with one loop of reduction. Where there are several (chunks of channels, taps), sums in registers from
-the first loop to the last leave LLVM too few registers in between, and a convolution takes up to three times as long.
+That is for kernels with one loop of reduction. Where there are several (chunks of channels, taps), sums in registers
+from the first loop to the last leave LLVM too few registers in between, and a convolution takes up to three times as
+long.
 """
 
 from __future__ import annotations

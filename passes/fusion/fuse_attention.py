@@ -17,6 +17,7 @@ import tvm
 from tvm import relax
 
 from lepton_compiler.core.contracts import operator_name
+from lepton_compiler.core.lone_operators import OpPattern
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, constant
@@ -88,7 +89,10 @@ def _fused(graph: MainGraph, node: Node, target: TargetSpec, max_scores: int) ->
     name = join_names(*scores.names, node.args[0].name, node.name)
     bases = [view.base for view in views] + ([scores.mask] if scores.mask is not None else [])
     flat = [_flat(graph, base, name) for base in bases]
-    result = graph.emit_te(name, "attention", lambda *tensors: attention(shape, knobs, *tensors), *flat)
+    # The kernel brings its schedule along, so nothing can be fused into it.
+    result = graph.emit_te(
+        name, "attention", lambda *tensors: attention(shape, knobs, *tensors), *flat, pattern=OpPattern.OPAQUE
+    )
     return _in_place(graph, node, shape, result, name)
 
 
