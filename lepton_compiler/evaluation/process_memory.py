@@ -74,12 +74,12 @@ def release_unused() -> None:
 def mapped_file(smaps: str, file: Path) -> MappedFile:
     """Sums the mappings of ``file`` in a ``/proc/.../smaps``; zeros where there is none."""
     target = str(file.resolve())
-    totals = dict.fromkeys(("Rss", "Shared_Clean", "Shared_Dirty", "Private_Dirty", "Anonymous", "Pss"), 0)
+    totals = dict.fromkeys(("Rss", "Shared_Clean", "Shared_Dirty", "Anonymous", "Pss"), 0)
     inside = False
     for line in Path(smaps).read_text(encoding="utf-8", errors="replace").splitlines():
         if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
             inside = line.endswith(target)
         elif inside and line.partition(":")[0] in totals:
             totals[line.partition(":")[0]] += int(line.split()[1]) * _KIB
-    own = max(totals["Private_Dirty"], totals["Anonymous"])
-    return MappedFile(totals["Rss"], totals["Shared_Clean"] + totals["Shared_Dirty"], own, totals["Pss"])
+    shared = totals["Shared_Clean"] + totals["Shared_Dirty"]
+    return MappedFile(totals["Rss"], shared, totals["Anonymous"], totals["Pss"])
