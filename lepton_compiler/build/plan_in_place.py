@@ -55,7 +55,10 @@ class _Sharing:
             if operand is None or result is None or result in self.moved or verdict.operand in overwritten:
                 continue
             dying, born = self.allocations[operand], self.allocations[result]
-            if dying.last != number or born.first != number or not _equal(dying.size_bytes, born.size_bytes):
+            # What a hand-written loop writes looks like an operand to the verdict; it is one only if it was there before.
+            if dying.first == number or dying.last != number or born.first != number:
+                continue
+            if not _equal(dying.size_bytes, born.size_bytes):
                 continue
             # A tensor that the call is given twice is read under a second name, of which the verdict knows nothing.
             reason = "the kernel is given it twice" if given.count(operand) > 1 else verdict.reason

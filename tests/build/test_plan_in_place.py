@@ -125,6 +125,14 @@ def test_one_operand_makes_room_for_one_result() -> None:
     assert shared.allocations == (Allocation(32, 0, 2), Allocation(32, 1, 2), Allocation(32, 2, 2))
 
 
+def test_a_result_of_the_same_call_is_no_operand() -> None:
+    given, first, second = (Tensor("float32", (8,), place) for place in (InputPlace(0), ArenaPlace(0), ArenaPlace(1)))
+    calls = (KernelCall("two", "two", (given, first, second)), KernelCall("end", "end", (second, given)))
+    plan = ExecutionPlan((), (given,), (), (), calls, (Allocation(32, 0, 0), Allocation(32, 0, 1)))
+    shared = plan_in_place(plan, {"two": [may(1, 2), may(1, 2, "it is blue")]})
+    assert shared == plan
+
+
 def test_operands_may_be_chosen_among() -> None:
     def body(bb: relax.BlockBuilder, x: relax.Var, y: relax.Var) -> relax.Expr:
         first, second = bb.emit(relax.op.exp(x), "first"), bb.emit(relax.op.exp(y), "second")
