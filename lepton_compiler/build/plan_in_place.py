@@ -55,7 +55,7 @@ class _Sharing:
             if operand is None or result is None or result in self.moved or verdict.operand in overwritten:
                 continue
             dying, born = self.allocations[operand], self.allocations[result]
-            # What a hand-written loop writes looks like an operand to the verdict; it is one only if it was there before.
+            # What a hand-written loop writes looks like an operand to the verdict; one was there before the call.
             if dying.first == number or dying.last != number or born.first != number:
                 continue
             if not _equal(dying.size_bytes, born.size_bytes):
