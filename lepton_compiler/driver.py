@@ -112,7 +112,7 @@ def compile_model(
     work = count_work(program.module)
     clock.begin("schedule")
     program = run_stages(program, [plan for plan in plans if plan.stage >= Stage.SCHEDULED], instruments)
-    manifest = build_artifact(program, output, options.embed_weights_bytes, clock.begin, work)
+    manifest = build_artifact(program, output, options.embed_weights_bytes, clock.begin, work, options.in_place)
     clock.end()
     return CompileReport(output, manifest, output.stat().st_size, clock.seconds)
 

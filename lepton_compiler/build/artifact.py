@@ -17,9 +17,11 @@ from lepton_compiler.build.constants_pool import write_constants
 from lepton_compiler.build.describe import describe
 from lepton_compiler.build.emit_executor import MANIFEST_FILE, WEIGHTS_FILE, ExecutorSource
 from lepton_compiler.build.execution_plan import plan_execution
+from lepton_compiler.build.in_place_results import overwrite_verdicts
 from lepton_compiler.build.kernel_work import KernelWork
 from lepton_compiler.build.lower_kernels import collect_kernels, compile_kernels
 from lepton_compiler.build.memory_limits import check_memory
+from lepton_compiler.build.plan_in_place import overwriting_kernels, plan_in_place
 from lepton_compiler.build.plan_memory import plan_memory
 from lepton_compiler.build.toolchain import (
     EXPORTS,
@@ -64,6 +66,7 @@ def generate_objects(
     output_name: str,
     embed_weights_bytes: int,
     work: Mapping[str, KernelWork] = MappingProxyType({}),
+    in_place: bool = True,
 ) -> ModelObjects:
     """Compiles kernels and executor of a SCHEDULED program into ``folder``.
 
@@ -71,8 +74,13 @@ def generate_objects(
         InputError: No process on the target could hold what the program needs.
     """
     kernels = collect_kernels(program.module)
-    workspace_bytes = compile_kernels(kernels, program.target, folder / KERNELS_OBJECT)
     plan = plan_execution(program.module, kernels.workspaces)
+    if in_place:
+        verdicts = {name: overwrite_verdicts(function) for name, function in kernels.functions.items()}
+        plan = plan_in_place(plan, verdicts)
+    workspace_bytes = compile_kernels(
+        kernels.overwriting(overwriting_kernels(plan)), program.target, folder / KERNELS_OBJECT
+    )
     layout = plan_memory(plan.allocations, plan.symbols)
     weights = folder / WEIGHTS_FILE
     constants = write_constants(plan.constants, weights)
@@ -122,6 +130,7 @@ def build_artifact(
     embed_weights_bytes: int,
     on_step: Callable[[str], None] = lambda step: None,
     work: Mapping[str, KernelWork] = MappingProxyType({}),
+    in_place: bool = True,
 ) -> Manifest:
     """Builds ``output``, and its weights file where the weights are large.
 
@@ -133,6 +142,7 @@ def build_artifact(
         embed_weights_bytes: Larger weights lie in a file beside it.
         on_step: Told the name of each step as it begins.
         work: For the manifest, how much each kernel has to do; kernels that are not named are described without.
+        in_place: Whether kernels may write results over operands that are read for the last time.
 
     Raises:
         OutputError: The output can't be written.
@@ -140,7 +150,8 @@ def build_artifact(
     try:
         with tempfile.TemporaryDirectory(prefix="lepton-") as scratch:
             on_step("generate")
-            objects = generate_objects(program, Path(scratch), weights_file_name(output), embed_weights_bytes, work)
+            weights = weights_file_name(output)
+            objects = generate_objects(program, Path(scratch), weights, embed_weights_bytes, work, in_place)
             on_step("link")
             made = [(link_library(objects, program.target), output, _EXECUTABLE)]
             if objects.external_weights is not None:

@@ -103,6 +103,7 @@ def _kernel(call: KernelCall, function: tirx.PrimFunc, work: KernelWork | None) 
         flops=_amount(amount.flops),
         bytes=_amount(amount.moved_bytes),
         operand_type=amount.operand_type,
+        in_place=call.in_place,
     )
 
 
@@ -111,7 +112,7 @@ def _amount(size: Size | None) -> int | str | None:
 
 
 def kernel_entries(module: tvm.IRModule) -> tuple[KernelEntry, ...]:
-    """The kernel calls of a SCHEDULED module, as its manifest will list them, without their work."""
+    """The kernel calls of a SCHEDULED module, as its manifest will list them, without their work and places."""
     return tuple(
         KernelEntry(
             binding.value.args[0].name_hint,
@@ -121,6 +122,7 @@ def kernel_entries(module: tvm.IRModule) -> tuple[KernelEntry, ...]:
             flops=None,
             bytes=None,
             operand_type="",
+            in_place="",
         )
         for binding in bindings(module)
         if operator_name(binding.value) == "relax.call_tir"

@@ -72,11 +72,21 @@ class Allocation:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One call: the kernel's arguments in its order, which is operands (tensors and scalars), results, workspaces."""
+    """One call.
+
+    Attributes:
+        kernel: Its name.
+        nodes: The model nodes that it computes.
+        arguments: In the kernel's order, which is operands (tensors and scalars), results, workspaces.
+        overwritten: Numbers of the operands whose memory a result takes.
+        in_place: Which operand is overwritten; where none is, why those that die here and are large enough are not.
+    """
 
     kernel: str
     nodes: str
     arguments: tuple[Tensor | Size, ...]
+    overwritten: tuple[int, ...] = ()
+    in_place: str = ""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

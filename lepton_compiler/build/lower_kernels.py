@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 
+from lepton_compiler.build.in_place_results import allow_overwriting
 from lepton_compiler.build.lift_workspaces import Workspace, lift_workspaces
 from lepton_compiler.build.stack_buffers import keep_on_stack
 from lepton_compiler.core.abi import ALIGNMENT, VALUE_ERROR
@@ -26,6 +27,14 @@ class Kernels:
 
     functions: Mapping[str, tirx.PrimFunc]
     workspaces: dict[str, tuple[Workspace, ...]]
+
+    def overwriting(self, names: Collection[str]) -> Kernels:
+        """The same kernels, of which those in ``names`` are told that parameters may share memory."""
+        functions = {
+            name: allow_overwriting(function) if name in names else function
+            for name, function in self.functions.items()
+        }
+        return Kernels(functions, self.workspaces)
 
 
 def collect_kernels(module: tvm.IRModule) -> Kernels:

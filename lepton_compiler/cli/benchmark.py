@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from lepton_compiler.cli.benchmark_resources import ResourceOptions, run_resources
 from lepton_compiler.cli.benchmark_suite import TIMED_PACKAGES, SuiteOptions, list_suite, run_suite
 from lepton_compiler.cli.compare import check_same_model, reference_of
 from lepton_compiler.cli.model_argument import as_artifact, compile_options, is_artifact, make_feed
@@ -37,8 +38,23 @@ _OF_ONE_MODEL = {
     "allow_nan": "--allow-nan",
     "input_shapes": "--input-shapes",
 }
-_OF_THE_SUITE = {"batch": "--batch", "output": "--output", "force": "--force", "markdown": "--markdown"}
+_OF_THE_SUITE = {
+    "batch": "--batch",
+    "symbolic_batch": "--symbolic-batch",
+    "resources": "--resources",
+    "output": "--output",
+    "force": "--force",
+    "markdown": "--markdown",
+}
 """Parameters that mean something on one side only, and how users write them."""
+_OF_TIMES = {
+    "peers": "--against",
+    "threads": "--threads",
+    "rounds": "--rounds",
+    "warmup": "--warmup",
+    "symbolic_batch": "--symbolic-batch",
+}
+"""Parameters that --resources, which times nothing, has no use for."""
 
 
 def _parse_threads(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -89,6 +105,12 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option("--rounds", type=click.IntRange(1), default=20, show_default=True, help="Samples of each runner.")
 @click.option("--warmup", type=click.IntRange(1), default=3, show_default=True, help="Untimed calls of each before.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="With --suite: size of a batch.")
+@click.option("--symbolic-batch", is_flag=True, help="With --suite: compile for any batch, run with that one.")
+@click.option(
+    "--resources",
+    is_flag=True,
+    help="With --suite: memory of runs beside ONNX Runtime's, time and memory of compilations, instead of times.",
+)
 @click.option("--output", type=file_path, metavar="FILE.json", help="With --suite: write everything measured as JSON.")
 @click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
 @click.option(
@@ -113,6 +135,8 @@ def command(
     rounds: int,
     warmup: int,
     batch: int,
+    symbolic_batch: bool,
+    resources: bool,
     output: Path | None,
     force: bool,
     markdown: Path | None,
@@ -138,13 +162,18 @@ def command(
       lepton benchmark --list
       lepton benchmark model.onnx --precision bf16 --against openvino-bf16
       lepton benchmark --suite --output results.json
-      lepton benchmark --suite resnet50,bert_base --threads 2 --batch 8
+      lepton benchmark --suite resnet50,bert_base --threads 2 --batch 8 --symbolic-batch
+      lepton benchmark --suite --resources
     """
     _check_combination(ctx, suite is not None, list_models)
     if list_models:
         list_suite(output_format)
+    elif suite is not None and resources:
+        ctx.exit(run_resources(ResourceOptions(suite, batch, seed, output, force, markdown), output_format))
     elif suite is not None:
-        options = SuiteOptions(suite, peers, threads, rounds, warmup, batch, seed, output, force, markdown, precision)
+        options = SuiteOptions(
+            suite, peers, threads, rounds, warmup, batch, symbolic_batch, seed, output, force, markdown, precision
+        )
         ctx.exit(run_suite(options, output_format))
     else:
         assert model is not None
@@ -160,6 +189,9 @@ def _check_combination(ctx: click.Context, suite: bool, list_models: bool) -> No
     if list_models and given - {"list_models", "output_format"}:
         raise UserError("--list only lists the suite's models: give it alone, or leave it out")
     if suite:
+        if "resources" in given and given & set(_OF_TIMES):
+            useless = ", ".join(text for name, text in _OF_TIMES.items() if name in given)
+            raise UserError(f"--resources measures memory and compilations, so that {useless} can't be given with it")
         misplaced = [text for name, text in _OF_ONE_MODEL.items() if name in given]
         if misplaced:
             raise UserError(

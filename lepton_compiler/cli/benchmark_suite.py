@@ -33,6 +33,7 @@ class SuiteOptions:
         rounds: Samples of each runner.
         warmup: Calls of each before the first sample.
         batch: Size of a batch.
+        symbolic_batch: Whether models are compiled for any batch.
         seed: Seed of the inputs.
         output: JSON file to write.
         force: Whether it may exist.
@@ -46,6 +47,7 @@ class SuiteOptions:
     rounds: int
     warmup: int
     batch: int
+    symbolic_batch: bool
     seed: int
     output: Path | None
     force: bool
@@ -74,7 +76,7 @@ def run_suite(options: SuiteOptions, output_format: str) -> int:
         LeptonError: Nothing can be measured or written; what fails in one model alone stands in its row.
     """
     from lepton_compiler.evaluation.machine import describe_machine
-    from lepton_compiler.evaluation.suite_report import problems, summary_line, write_markdown
+    from lepton_compiler.evaluation.suite_report import SUITE_TABLE, markdown_table, problems, summary_line
 
     request = _request(options)
     _check_files(options)
@@ -86,7 +88,7 @@ def run_suite(options: SuiteOptions, output_format: str) -> int:
             # After every row: what is measured stays when the run is broken off.
             _write(options, document)
     if options.markdown is not None:
-        write_markdown(options.markdown, document)
+        SUITE_TABLE.write(options.markdown, markdown_table(document))
     if output_format == "json":
         show_json(document)
     else:
@@ -111,19 +113,27 @@ def _request(options: SuiteOptions) -> SuiteRequest:
     threads = options.threads or tuple(range(1, len(processors_for(_MOST_THREADS)) + 1))
     require_processors(max(threads))
     return SuiteRequest(
-        models, peers, threads, options.batch, options.rounds, options.warmup, options.seed, options.precision
+        models,
+        peers,
+        threads,
+        options.batch,
+        options.rounds,
+        options.warmup,
+        options.seed,
+        options.precision,
+        options.symbolic_batch,
     )
 
 
 def _check_files(options: SuiteOptions) -> None:
     from lepton_compiler.evaluation.result_files import check_writable
-    from lepton_compiler.evaluation.suite_report import check_markdown
+    from lepton_compiler.evaluation.suite_report import SUITE_TABLE
 
     if options.output is not None:
         check_writable(options.output, force=options.force)
     if options.markdown is not None:
         check_writable(options.markdown, force=True)
-        check_markdown(options.markdown)
+        SUITE_TABLE.check(options.markdown)
 
 
 def _document(request: SuiteRequest, machine: MachineDescription) -> dict[str, Any]:
@@ -140,6 +150,7 @@ def _document(request: SuiteRequest, machine: MachineDescription) -> dict[str, A
         "threads": list(request.threads),
         "batch": request.batch,
         "precision": request.precision,
+        "symbolic_batch": request.symbolic_batch,
         "rounds": request.rounds,
         "warmup": request.warmup,
         "seed": request.seed,

@@ -65,6 +65,7 @@ _TYPICAL_SIZE = 64
     metavar="FILE.npz",
     help="Inputs by name for the comparison of a lower precision with fp32; else random.",
 )
+@click.option("--no-in-place", is_flag=True, help="Give every intermediate tensor memory of its own while it lives.")
 @click.option("--dump-ir", type=file_path, metavar="DIR", help="Write the program after every pass into DIR.")
 @click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
 @click.option("--print-time", is_flag=True, help="Show the seconds of every step and pass.")
@@ -80,6 +81,7 @@ def command(
     precision: str,
     keep_fp32: tuple[str, ...],
     check_inputs: Path | None,
+    no_in_place: bool,
     dump_ir: Path | None,
     force: bool,
     print_time: bool,
@@ -106,6 +108,7 @@ def command(
         max_winograd_error=max_winograd_error,
         precision=precision,
         keep_fp32=keep_fp32,
+        in_place=not no_in_place,
     )
     timer = PassTimer()
     dumpers = [_open_dumps(ModuleDumper, dump_ir)] if dump_ir is not None else []

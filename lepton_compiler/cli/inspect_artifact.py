@@ -50,8 +50,8 @@ def inspect_artifact(
     if measured is not None:
         _show_profile(measured)
     elif list_kernels:
-        rows = [(str(number), k.nodes, k.schedule) for number, k in enumerate(manifest.kernels, 1)]
-        show_table(None, ("#>", "nodes", "schedule"), rows)
+        rows = [(str(number), k.nodes, k.schedule, k.in_place) for number, k in enumerate(manifest.kernels, 1)]
+        show_table(None, ("#>", "nodes", "schedule", "result written"), rows)
     else:
         _show_anchors(manifest)
         _show_passes(manifest)
@@ -90,6 +90,7 @@ def _show_facts(path: Path, manifest: Manifest) -> None:
             ("arena", f"{bytes_text(memory.arena_bytes)}, {bound}{symbol_values_text(manifest)}"),
             ("workspace", f"{bytes_text(memory.thread_workspace_bytes)} a thread"),
             ("kernels", f"{len(manifest.kernels)} calls of {len({k.name for k in manifest.kernels})} kernels"),
+            ("in place", f"{sum(k.in_place.startswith('over ') for k in manifest.kernels)} calls"),
         ]
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from lepton_compiler.core.errors import ArtifactError
 
-FORMAT = 3
+FORMAT = 4
 """Version of the manifest and of the artifact around it; another one is refused."""
 
 MANIFEST_SECTION = ".lepton_manifest"
@@ -91,6 +91,8 @@ class KernelEntry:
             None where they can't be counted before the model runs.
         bytes: Bytes of the elements that it reads and writes, each once; a number or an expression like ``flops``.
         operand_type: Element type of what most of its operations read; empty where nobody counted.
+        in_place: Over which operand the result is written: one that is read for the last time here and as large. Where
+            such an operand is not written over, why not; empty where there is none.
     """
 
     name: str
@@ -100,6 +102,7 @@ class KernelEntry:
     flops: int | str | None
     bytes: int | str | None
     operand_type: str
+    in_place: str
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class CompileOptions:
         precision: Element types of products: ``"fp32"``, ``"bf16"`` or ``"mixed"``.
         keep_fp32: Nodes whose products stay float32 all the same: names with ``*``, ``"first"`` or ``"last"``.
         max_winograd_error: Largest error that they may be estimated to cause, as a share of a convolution's range.
+        in_place: Whether kernels may write results over operands that are read for the last time.
     """
 
     target: str = "native"
@@ -35,3 +36,4 @@ class CompileOptions:
     max_winograd_error: float = 1e-4
     precision: str = "fp32"
     keep_fp32: tuple[str, ...] = ()
+    in_place: bool = True

@@ -21,8 +21,11 @@ class OnnxRuntimeRunner:
     name = "onnxruntime"
     version = onnxruntime.__version__
 
-    def __init__(self, model: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self, model: Path, threads: int, shapes: Mapping[str, tuple[int, ...]], memory_patterns: bool = True
+    ) -> None:
         options = onnxruntime.SessionOptions()
+        options.enable_mem_pattern = memory_patterns
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

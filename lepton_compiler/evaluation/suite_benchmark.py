@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.core.options import CompileOptions, Dim
 from lepton_compiler.evaluation.benchmark import BenchmarkRequest, RunnerTimes, run_benchmark
 from lepton_compiler.evaluation.interleaved_timing import Spread
 from lepton_compiler.evaluation.machine import load_average
 from lepton_compiler.evaluation.own_process import in_own_process
 from lepton_compiler.evaluation.runner import REFERENCE_PEER
 from lepton_compiler.evaluation.suite.models import SuiteModel
+
+SYMBOL = "batch"
+"""Name of a symbolic batch."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class SuiteRequest:
         warmup: Calls of each before the first sample.
         seed: Seed of the inputs.
         precision: What Lepton's libraries are compiled to, one of ``PRECISIONS``.
+        symbolic_batch: Whether libraries are compiled for any batch, and only run with this one.
     """
 
     models: tuple[SuiteModel, ...]
@@ -42,6 +46,7 @@ class SuiteRequest:
     warmup: int
     seed: int
     precision: str = "fp32"
+    symbolic_batch: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class _Compilation:
 
     model: SuiteModel
     folder: Path
-    batch: int
+    batch: Dim
     precision: str
 
     @property
@@ -114,12 +119,12 @@ def measure_suite(request: SuiteRequest, on_step: Callable[[str], None]) -> Iter
         on_step: Told what begins.
     """
     for position, model in enumerate(request.models, start=1):
+        batch = SYMBOL if request.symbolic_batch else request.batch
         place = f"{model.title} ({position} of {len(request.models)})"
         # Folders of one model at a time: all libraries and files of the suite together are gigabytes.
         with tempfile.TemporaryDirectory(prefix="lepton-suite-") as folder:
-            yield from _measure_model(
-                request, _Compilation(model, Path(folder), request.batch, request.precision), place, on_step
-            )
+            compilation = _Compilation(model, Path(folder), batch, request.precision)
+            yield from _measure_model(request, compilation, place, on_step)
 
 
 def _measure_model(

@@ -6,16 +6,15 @@ The table is rendered from the document as JSON has it, so that a saved run can 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lepton_compiler.core.errors import OutputError
+from lepton_compiler.evaluation.marked_tables import MarkedTable, markdown_rows
 from lepton_compiler.evaluation.result_files import write_text
 
-BEGIN, END = "<!-- suite -->\n", "<!-- end -->"
-"""A Markdown file that has these two gets the table between them."""
+SUITE_TABLE = MarkedTable("suite")
+"""Its place in a Markdown file."""
 
 _LAST_COLUMNS = ("times as fast as the best peer (p10 - p90)>", "error / range>", "compile s>")
 
@@ -55,13 +54,25 @@ def problems(document: Document) -> list[str]:
 
 def conditions(document: Document) -> str:
     """The machine, the versions and the settings, in one sentence."""
+    return (
+        f"{machine_text(document)}; {document['started']}; {batch_text(document)}, "
+        f"{document['rounds']} interleaved rounds, precision {document['precision']}"
+    )
+
+
+def machine_text(document: Document) -> str:
+    """The machine and the versions."""
     machine = document["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"{machine['processor']}, {machine['cores']} cores, load average {machine['load_average']:.2f} before "
-        f"the start; {machine['system']}; {versions}; {document['started']}; batch {document['batch']}, "
-        f"{document['rounds']} interleaved rounds, precision {document['precision']}"
+        f"the start; {machine['system']}; {versions}"
     )
+
+
+def batch_text(document: Document) -> str:
+    """The size of a batch, and whether libraries were compiled for it or for any."""
+    return f"batch {document['batch']}{' of a symbolic one' if document.get('symbolic_batch') else ''}"
 
 
 def summary_line(row: Mapping[str, Any]) -> str:
@@ -77,44 +88,11 @@ def summary_line(row: Mapping[str, Any]) -> str:
 
 def markdown_table(document: Document) -> str:
     """The table, what failed, and the conditions, as Markdown."""
-    names = column_names(document)
-    lines = [
-        [name.rstrip(">") for name in names],
-        ["-:" if name.endswith(">") else "-" for name in names],
-        *(row_cells(row, list(document["peers"])) for row in document["rows"]),
-    ]
-    table = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
+    peers = list(document["peers"])
+    table = markdown_rows(column_names(document), [row_cells(row, peers) for row in document["rows"]])
     failed = [f"* {problem}" for problem in problems(document)]
-    parts = ["\n".join(table), "\n".join(failed), f"{conditions(document)}."]
+    parts = [table, "\n".join(failed), f"{conditions(document)}."]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def with_table(text: str, document: Document) -> str | None:
-    """``text`` with the table between its markers; None where it has none."""
-    place = _place(text)
-    return text[: place.start()] + _marked_table(document) + text[place.end() :] if place else None
-
-
-def check_markdown(path: Path) -> None:
-    """Refuses a file that has no place for the table, before anything is measured.
-
-    Raises:
-        OutputError: The file exists and lacks the two markers, or can't be read.
-    """
-    if path.exists() and not _place(_read(path)):
-        raise _no_place(path)
-
-
-def write_markdown(path: Path, document: Document) -> None:
-    """Puts the table between the markers of ``path``, or into a new file.
-
-    Raises:
-        OutputError: The file can't be written, or lacks the markers.
-    """
-    text = with_table(_read(path), document) if path.exists() else f"{_marked_table(document)}\n"
-    if text is None:
-        raise _no_place(path)
-    write_text(path, text)
 
 
 def write_json(path: Path, document: Document) -> None:
@@ -124,26 +102,6 @@ def write_json(path: Path, document: Document) -> None:
         OutputError: The file can't be written.
     """
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-
-
-def _marked_table(document: Document) -> str:
-    return f"{BEGIN}\n{markdown_table(document)}\n{END}"
-
-
-def _no_place(path: Path) -> OutputError:
-    markers = f'two lines "{BEGIN.strip()}" and "{END}"'
-    return OutputError(f"{path} has no place for the table: {markers}; add them, or name a new file")
-
-
-def _place(text: str) -> re.Match[str] | None:
-    return re.search(f"{re.escape(BEGIN)}.*?{re.escape(END)}", text, re.DOTALL)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OutputError(f"can't read {path}: {error}") from error
 
 
 def _speedup_text(speedup: Mapping[str, float]) -> str:

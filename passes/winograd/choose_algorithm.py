@@ -64,12 +64,12 @@ class WinogradPolicy:
         Args:
             target: For the rates.
             weight: ``(out_channels, in_channels, 3, 3)``.
-            output: ``(batch, height, width)``, None for a symbolic size.
+            output: ``(batch, height, width)``, None for a symbolic size; a symbolic batch is judged as one image.
             direct_rate: How many times as fast as in float32 the direct convolution multiplies.
         """
         if not self.enabled:
             return Choice(None, "direct: Winograd is switched off")
-        if None in output:
+        if None in output[1:]:
             return Choice(None, "direct: the size of the image is not known, and so not whether Winograd is faster")
         if min(weight[:2]) < _FEWEST_CHANNELS:
             return Choice(None, f"direct: {min(weight[:2])} channels are too few for Winograd")

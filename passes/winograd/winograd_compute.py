@@ -34,7 +34,7 @@ def winograd_convolution(
     """A 3 by 3 convolution with stride 1 over a packed activation.
 
     Args:
-        data: ``[batch, in_blocks, height, width, v]``, sizes known, float32 or stored bfloat16.
+        data: ``[batch, in_blocks, height, width, v]``, sizes but the batch known, float32 or stored bfloat16.
         weight: Transformed weights, ``[size * size, out_blocks, in_channels, v]``.
         transform: The algorithm.
         before: Zeros above and left of the input.

@@ -13,21 +13,28 @@ from lepton_compiler.targets.cpu.elementwise import schedule_elementwise
 from lepton_compiler.targets.cpu.inlining import inline_elementwise
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.parallel_grain import is_worth_sharing, parallelize_outer
+from lepton_compiler.targets.cpu.window_border import border_of, move_border
 from lepton_compiler.targets.spec import TargetSpec
 
 _SHORTEST_VECTOR_LOOP = 4
 
 
 def schedule_generic(sch: Schedule, spec: TargetSpec) -> str:
-    """Schedules every stage of the function on its own and says what became of each."""
-    return "; ".join(f"{info.name}: {schedule_stage(sch, info, spec)}" for info in root_blocks(sch)) or "as written"
+    """Schedules every stage of the function and says what became of each."""
+    return "; ".join(schedule_other_stages(sch, set(), spec)) or "as written"
 
 
 def schedule_other_stages(sch: Schedule, done: set[str], spec: TargetSpec) -> list[str]:
     """Schedules the stages whose names are not in ``done``: what stands before and behind an anchor."""
     inline_elementwise(sch, keep=done)
     others = [info for info in root_blocks(sch) if info.name not in done]
-    return [f"{info.name}: {schedule_stage(sch, info, spec)}" for info in others]
+    words: list[str] = []
+    # From the last to the first: a reduction may take the stage that copies its border into its own loops.
+    for before in reversed(others):
+        info = next(info for info in root_blocks(sch) if info.name == before.name)
+        if before.is_opaque or not info.is_opaque:
+            words.append(f"{info.name}: {schedule_stage(sch, info, spec)}")
+    return words[::-1]
 
 
 def schedule_stage(sch: Schedule, info: BlockInfo, spec: TargetSpec) -> str:
@@ -59,6 +66,10 @@ def _schedule_reduction(sch: Schedule, info: BlockInfo, spec: TargetSpec) -> str
     else:
         outer = [other.loop for other in info.spatial]
         sch.reorder(*outer, *inner)
-    parallel = is_worth_sharing(info.axes) and bool(outer) and parallelize_outer(sch, outer) is not None
+    border = border_of(sch, info, lanes)
+    shared = parallelize_outer(sch, outer) if is_worth_sharing(info.axes) and outer else None
+    words = [f"vectors of {lanes}" if vectorized else "scalar", *(["parallel"] if shared is not None else [])]
+    if border is not None and shared is not None:
+        words.append(move_border(sch, border, shared, lanes))
     sch.decompose_reduction(info.block, inner[0])
-    return " ".join([f"vectors of {lanes}" if vectorized else "scalar", *(["parallel"] if parallel else [])])
+    return " ".join(words)

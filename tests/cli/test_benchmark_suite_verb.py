@@ -53,6 +53,32 @@ def test_without_peers_the_suite_is_timed_alone_and_says_so(
     assert json.loads(result.stdout)["rows"][0]["speedup"] is None
 
 
+def test_a_symbolic_batch_is_compiled_once_and_run_with_one(lepton, small_suite: None) -> None:
+    result = lepton(
+        "benchmark", "--suite", "small_resnet", *QUICK, "--batch", 3, "--symbolic-batch", "--format", "json"
+    )
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["batch"], document["symbolic_batch"]) == (3, True)
+    assert document["rows"][0]["max_error_of_range"] < 1e-5
+
+
+def test_resources_are_measured_saved_and_shown(lepton, small_suite: None, tmp_path: Path) -> None:
+    output, page = tmp_path / "results.json", tmp_path / "page.md"
+    result = lepton("benchmark", "--suite", "--resources", "--output", output, "--markdown", page)
+    assert result.exit_code == 1, result.output
+    document = json.loads(output.read_text())
+    assert [row["problem"] for row in document["rows"]] == [None, NOT_TO_BE_HAD, None]
+    assert f"Broken: {NOT_TO_BE_HAD}" in result.stdout
+    assert page.read_text().startswith("<!-- resources -->")
+
+
+def test_resources_time_nothing(lepton, small_suite: None) -> None:
+    result = lepton("benchmark", "--suite", "--resources", "--threads", 2)
+    assert result.exit_code == 2
+    assert "--threads can't be given with it" in result.stderr
+
+
 def test_list_names_every_model_with_its_inputs(lepton) -> None:
     result = lepton("benchmark", "--list")
     assert result.exit_code == 0, result.output

@@ -37,8 +37,17 @@ MANIFEST = Manifest(
     weights=WeightsEntry(1 << 20, None, "cd" * 32),
     memory=MemoryEntry(8192, 8128, 4096, 64),
     kernels=(
-        KernelEntry("fused_conv2d_add", "conv+bias", "conv2d", "conv2d: tile_w=14", "n * 9216", 4096, "float32"),
-        KernelEntry("where", "mask", "opaque", "as written", None, None, ""),
+        KernelEntry(
+            "fused_conv2d_add",
+            "conv+bias",
+            "conv2d",
+            "conv2d: tile_w=14",
+            "n * 9216",
+            4096,
+            "float32",
+            "over the result of conv0",
+        ),
+        KernelEntry("where", "mask", "opaque", "as written", None, None, "", ""),
     ),
     passes=(PassEntry("fold-batch-norm", "CANONICAL", (("bn1", "folded"),), (("bn2", "it is training"),)),),
 )
@@ -95,7 +104,7 @@ def test_names_the_first_wrong_field(message: str) -> None:
 
 
 def test_refuses_another_format_with_advice() -> None:
-    with pytest.raises(ArtifactError, match="has format 99, this version of Lepton reads 3: compile the model again"):
+    with pytest.raises(ArtifactError, match="has format 99, this version of Lepton reads 4: compile the model again"):
         Manifest.from_json(_changed(lambda raw: raw.update(format=99)))
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from file_tables import ROOT, documented_folders, files_with_rows, idea, source_folders, with_fresh_tables
 from generated_pages import PAGES
 
-from lepton_compiler.evaluation.suite_report import with_table
+from lepton_compiler.evaluation import resources_report, suite_report
+from lepton_compiler.evaluation.marked_tables import MarkedTable
 
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
 PERFORMANCE = ROOT / "docs" / "performance.md"
 SUITE_RESULTS = ROOT / "docs" / "suite_results.json"
+TOOLCHAIN = ROOT / "docs" / "toolchain_times.md"
+RESOURCES = ROOT / "docs" / "resource_results.json"
 
 
 def check_or_write(path: Path, fresh: str, update: bool) -> None:
@@ -39,9 +44,23 @@ def test_every_source_file_says_what_it_is_for() -> None:
     assert not [path for path in files_with_rows() if not idea(path)]
 
 
-def test_the_table_of_the_suite_is_that_of_the_saved_results(pytestconfig: pytest.Config) -> None:
-    if not SUITE_RESULTS.is_file():
-        pytest.skip("docs/suite_results.json is not there: no run of the suite is committed yet")
-    fresh = with_table(PERFORMANCE.read_text(encoding="utf-8"), json.loads(SUITE_RESULTS.read_text(encoding="utf-8")))
-    assert fresh is not None, "docs/performance.md has lost the markers of its table"
-    check_or_write(PERFORMANCE, fresh, pytestconfig.getoption("update_docs"))
+@pytest.mark.parametrize(
+    ("page", "results", "place", "table"),
+    [
+        (PERFORMANCE, SUITE_RESULTS, suite_report.SUITE_TABLE, suite_report.markdown_table),
+        (TOOLCHAIN, RESOURCES, resources_report.RESOURCES, resources_report.markdown_table),
+    ],
+    ids=["suite", "resources"],
+)
+def test_a_measured_table_is_that_of_the_saved_results(
+    page: Path,
+    results: Path,
+    place: MarkedTable,
+    table: Callable[[Mapping[str, Any]], str],
+    pytestconfig: pytest.Config,
+) -> None:
+    if not results.is_file():
+        pytest.skip(f"{results.name} is not there: no run is committed yet")
+    fresh = place.put(page.read_text(encoding="utf-8"), table(json.loads(results.read_text(encoding="utf-8"))))
+    assert fresh is not None, f"{page.name} has lost the markers of its table"
+    check_or_write(page, fresh, pytestconfig.getoption("update_docs"))

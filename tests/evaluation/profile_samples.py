@@ -31,7 +31,7 @@ def kernel(
     anchor: str = "convolution",
 ) -> KernelProfile:
     """One kernel of a run that took ten seconds."""
-    entry = KernelEntry(f"kernel_{number}", nodes, anchor, f"{anchor}: tile=1", flops, moved_bytes, "float32")
+    entry = KernelEntry(f"kernel_{number}", nodes, anchor, f"{anchor}: tile=1", flops, moved_bytes, "float32", "")
     return KernelProfile(number, entry, seconds, seconds / 10, flops, moved_bytes)
 
 

@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 
 from lepton_compiler.core.errors import OutputError
+from lepton_compiler.evaluation.marked_tables import END
 from lepton_compiler.evaluation.suite_report import (
-    BEGIN,
-    END,
-    check_markdown,
+    SUITE_TABLE,
     markdown_table,
     problems,
     summary_line,
-    write_markdown,
 )
 
 TABLE = """\
@@ -100,23 +98,23 @@ def test_progress_says_how_a_row_ended() -> None:
 
 def test_a_new_file_gets_the_table_between_markers_and_a_second_run_replaces_it(tmp_path: Path) -> None:
     path = tmp_path / "table.md"
-    write_markdown(path, DOCUMENT)
-    assert path.read_text() == f"{BEGIN}\n{TABLE}\n{END}\n"
-    write_markdown(path, DOCUMENT | {"rows": []})
+    SUITE_TABLE.write(path, markdown_table(DOCUMENT))
+    assert path.read_text() == f"{SUITE_TABLE.begin}\n{TABLE}\n{END}\n"
+    SUITE_TABLE.write(path, markdown_table(DOCUMENT | {"rows": []}))
     assert "ResNet-50" not in path.read_text()
 
 
 def test_the_rest_of_a_page_stays(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
-    path.write_text(f"# Title\n\n{BEGIN}old\n{END}\n\nrest\n<!-- end -->\n")
-    write_markdown(path, DOCUMENT)
-    assert path.read_text() == f"# Title\n\n{BEGIN}\n{TABLE}\n{END}\n\nrest\n<!-- end -->\n"
+    path.write_text(f"# Title\n\n{SUITE_TABLE.begin}old\n{END}\n\nrest\n<!-- end -->\n")
+    SUITE_TABLE.write(path, markdown_table(DOCUMENT))
+    assert path.read_text() == f"# Title\n\n{SUITE_TABLE.begin}\n{TABLE}\n{END}\n\nrest\n<!-- end -->\n"
 
 
 def test_a_page_without_markers_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text("# Title\n")
-    for refused in (lambda: check_markdown(path), lambda: write_markdown(path, DOCUMENT)):
+    for refused in (lambda: SUITE_TABLE.check(path), lambda: SUITE_TABLE.write(path, markdown_table(DOCUMENT))):
         with pytest.raises(OutputError, match=r"page\.md has no place for the table: two lines"):
             refused()
     assert path.read_text() == "# Title\n"

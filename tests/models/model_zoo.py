@@ -205,6 +205,11 @@ QUICK = (
         sizes=_SEQUENCES,
     ),
     _image("resnet_small", lambda: build_resnet(_SMALL_RESNET), 64),
+    replace(
+        _image("resnet_small_any_batch", lambda: build_resnet(_SMALL_RESNET, batch="batch"), 64),
+        shapes={"input": ("batch", 3, 64, 64)},
+        sizes=({"batch": 1}, {"batch": 3}, {"batch": 8}, {"batch": 1}),
+    ),
     _image("resnet_bottleneck_small", lambda: build_resnet(_SMALL_BOTTLENECK), 64),
     _image("vgg_small", lambda: build_vgg(_SMALL_VGG), 32),
     _image("vit_small", lambda: build_vit(_SMALL_VIT), 64),

@@ -78,7 +78,7 @@ def manifest_of(model: str, architecture: str = HOST) -> Manifest:
         symbols=("batch", "width") if model == "symbolic" else (),
         weights=WeightsEntry(0, None, "0" * 64),
         memory=MemoryEntry(0, 0, 0, None),
-        kernels=(KernelEntry("kernel", "node", "elementwise", "default", 24, 192, "float32"),),
+        kernels=(KernelEntry("kernel", "node", "elementwise", "default", 24, 192, "float32", ""),),
         passes=(),
     )
 

@@ -197,6 +197,16 @@ def test_winograd(target, transform, shape, outputs, padding):
     _check(random(*shape), weight, "winograd", target=target, arrange=arrange, tolerance=tolerance, **attributes)
 
 
+@pytest.mark.parametrize("transform", [F2, F4], ids=["F2", "F4"])
+@pytest.mark.parametrize(("channels", "size"), [(16, 7), (20, 14), (16, 57)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_winograd_with_a_symbolic_batch(transform, channels, size, batch):
+    attributes = {"strides": [1, 1], "padding": [1] * 4, "dilation": [1, 1]}
+    data, weight = random(batch, channels, size, size), random(24, channels, 3, 3, seed=1)
+    shape, tolerance = ("n", channels, size, size), WINOGRAD_TOLERANCE[transform.outputs]
+    _check(data, weight, "winograd", shape=shape, arrange=_winograd(transform), tolerance=tolerance, **attributes)
+
+
 @pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v3", "amd-zen5", "arm-cortex-a72", "arm-cortex-a7"])
 def test_every_target_keeps_its_tile_in_registers(target):
     weight = random(64, 32, 3, 3)

@@ -12,6 +12,7 @@ import onnx
 
 from lepton_compiler.build.toolchain import cache_folder
 from lepton_compiler.core.errors import OutputError, UserError
+from lepton_compiler.core.options import Dim
 from lepton_compiler.evaluation.demo_model import DEMO_MODEL, fetch_demo_model
 from lepton_compiler.evaluation.suite.bert import BERT_BASE, MINILM_L6, Bert, build_bert
 from lepton_compiler.evaluation.suite.convnext import CONVNEXT_T, build_convnext
@@ -40,7 +41,8 @@ class SuiteModel:
     Attributes:
         name: What users type.
         title: What tables call it.
-        source: Gives the ONNX file for a batch; takes the path to write to where the model is built.
+        source: Gives the ONNX file for a batch; takes the path to write to where the model is built. A string keeps the
+            batch symbolic.
         shapes: Shape of each input, without the batch in front.
         fill: Makes float inputs of a shape.
         below: Exclusive upper bound of each integer input that holds numbers.
@@ -49,13 +51,13 @@ class SuiteModel:
 
     name: str
     title: str
-    source: Callable[[Path, int], Path]
+    source: Callable[[Path, Dim], Path]
     shapes: Mapping[str, tuple[int, ...]]
     fill: Fill = noise
     below: Mapping[str, int] = field(default_factory=dict)
     masks: tuple[str, ...] = ()
 
-    def file(self, folder: Path, batch: int) -> Path:
+    def file(self, folder: Path, batch: Dim) -> Path:
         """The ONNX file for this batch; a model that is built is written into ``folder``.
 
         Raises:
@@ -63,14 +65,14 @@ class SuiteModel:
         """
         return self.source(folder / f"{self.name}.onnx", batch)
 
-    def batch_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
-        """Shape of each input."""
+    def batch_shapes(self, batch: Dim) -> dict[str, tuple[Dim, ...]]:
+        """Shape of each input; a string is a symbolic batch."""
         return {name: (batch, *shape) for name, shape in self.shapes.items()}
 
     def inputs(self, batch: int, seed: int) -> dict[str, np.ndarray]:
         """Seeded inputs by name: float32, or int64 where ``below`` or ``masks`` names them."""
         random = np.random.default_rng(seed)
-        return {name: self._input(random, name, shape) for name, shape in self.batch_shapes(batch).items()}
+        return {name: self._input(random, name, (batch, *shape)) for name, shape in self.shapes.items()}
 
     def _input(self, random: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
         if name in self.masks:
@@ -80,7 +82,7 @@ class SuiteModel:
         return self.fill(random, shape)
 
 
-def _write_built(build: Callable[..., onnx.ModelProto], path: Path, batch: int) -> Path:
+def _write_built(build: Callable[..., onnx.ModelProto], path: Path, batch: Dim) -> Path:
     try:
         onnx.save(build(batch=batch), path)
     except OSError as error:
@@ -88,11 +90,11 @@ def _write_built(build: Callable[..., onnx.ModelProto], path: Path, batch: int) 
     return path
 
 
-def _fetch_detector(path: Path, batch: int) -> Path:
+def _fetch_detector(path: Path, batch: Dim) -> Path:
     return fetch_wheel_file(PPOCR_DETECTOR, cache_folder() / "suite")
 
 
-def _fetch_recogniser(path: Path, batch: int) -> Path:
+def _fetch_recogniser(path: Path, batch: Dim) -> Path:
     return fetch_demo_model()
 
 

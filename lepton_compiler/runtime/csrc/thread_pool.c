@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "error.h"
@@ -16,6 +17,14 @@
  * than what a user would notice in the processor's load. */
 #define SPIN_NANOSECONDS 100000
 #define PAUSES_BETWEEN_CLOCK_READS 64
+
+/* Processors that others want are not waited on actively. The system says so: it takes the processor away from the thread
+ * that runs the model, more often than housekeeping would. Two such runs in a row switch waiting off, further ones for
+ * longer. */
+#define CROWDED_NANOSECONDS_A_SWITCH 20000000
+#define CROWDED_RUN_WEIGHT 2
+#define CROWDED 3
+#define MOST_CROWDED 8
 
 _Thread_local lepton_thread *lepton_current_thread;
 
@@ -47,9 +56,14 @@ struct lepton_pool {
   _Alignas(LEPTON_ALIGNMENT) lepton_task task;
   void *data;
   lepton_task_group group;
+  /* Of the caller's runs. */
+  _Atomic int64_t spin_nanoseconds;
+  int64_t run_started;
+  long switches_before;
+  int32_t crowded;
   /* Set once. */
   int32_t threads;
-  int64_t spin_nanoseconds;
+  int64_t longest_spin_nanoseconds;
   lepton_thread *threads_data;
   lane *lanes;
   worker *workers;
@@ -77,15 +91,15 @@ static int64_t now_nanoseconds(void) {
 
 /* Waits actively while *word == value, for a bounded time, and only while the run lasts. True where it changed. */
 static bool spin_while_equal(lepton_pool *pool, atomic_uint *word, uint32_t value) {
-  int64_t deadline = 0;
-  while (pool->spin_nanoseconds > 0 && atomic_load(&pool->run_active)) {
+  int64_t deadline = 0, limit = atomic_load_explicit(&pool->spin_nanoseconds, memory_order_relaxed);
+  while (limit > 0 && atomic_load(&pool->run_active)) {
     for (int i = 0; i < PAUSES_BETWEEN_CLOCK_READS; i++) {
       if (atomic_load_explicit(word, memory_order_acquire) != value) return true;
       lepton_pause();
     }
     int64_t now = now_nanoseconds();
     if (deadline == 0) {
-      deadline = now + pool->spin_nanoseconds;
+      deadline = now + limit;
     } else if (now > deadline) {
       break;
     }
@@ -204,9 +218,29 @@ int lepton_pool_barrier(lepton_pool *pool) {
   return atomic_load(&pool->failed) ? -1 : 0;
 }
 
-void lepton_pool_begin_run(lepton_pool *pool) { atomic_store(&pool->run_active, true); }
+/* How often the system took the processor away from this thread to give it to another one. */
+static long forced_switches(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
+}
 
-void lepton_pool_end_run(lepton_pool *pool) { atomic_store(&pool->run_active, false); }
+void lepton_pool_begin_run(lepton_pool *pool) {
+  pool->run_started = now_nanoseconds();
+  pool->switches_before = forced_switches();
+  atomic_store(&pool->run_active, true);
+}
+
+void lepton_pool_end_run(lepton_pool *pool) {
+  atomic_store(&pool->run_active, false);
+  long switches = forced_switches() - pool->switches_before;
+  int64_t elapsed = now_nanoseconds() - pool->run_started;
+  if (switches > 0 && elapsed / switches < CROWDED_NANOSECONDS_A_SWITCH) {
+    pool->crowded = pool->crowded + CROWDED_RUN_WEIGHT < MOST_CROWDED ? pool->crowded + CROWDED_RUN_WEIGHT : MOST_CROWDED;
+  } else if (pool->crowded > 0) {
+    pool->crowded--;
+  }
+  atomic_store(&pool->spin_nanoseconds, pool->crowded < CROWDED ? pool->longest_spin_nanoseconds : 0);
+}
 
 static lepton_status start_workers(lepton_pool *pool) {
   /* The program's signals are its own threads' business. */
@@ -250,7 +284,8 @@ lepton_status lepton_pool_create(int32_t threads, lepton_thread *threads_data, l
   pool->lanes = lanes;
   pool->workers = workers;
   /* With more threads than processors, one that waits actively keeps another from its work. */
-  pool->spin_nanoseconds = threads <= lepton_available_processors() ? SPIN_NANOSECONDS : 0;
+  pool->longest_spin_nanoseconds = threads <= lepton_available_processors() ? SPIN_NANOSECONDS : 0;
+  atomic_store(&pool->spin_nanoseconds, pool->longest_spin_nanoseconds);
   lepton_status status = start_workers(pool);
   if (status != LEPTON_OK) {
     lepton_pool_destroy(pool);

@@ -1,4 +1,5 @@
-/* The threads of one session. They sleep between runs and wait briefly for the next kernel during one. */
+/* The threads of one session. They sleep between runs and wait briefly for the next kernel during one, where nobody else
+ * wants the processors. */
 #ifndef LEPTON_THREAD_POOL_H
 #define LEPTON_THREAD_POOL_H
 

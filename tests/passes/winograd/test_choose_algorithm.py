@@ -33,6 +33,14 @@ def test_a_tighter_error_bound_takes_smaller_tiles():
     assert choice.reason == "direct: no Winograd transform keeps the error below 1e-09 of the range"
 
 
+@pytest.mark.parametrize("size", [7, 14, 56])
+def test_a_symbolic_batch_is_judged_as_one_image(size):
+    weight = (128, 128, 3, 3)
+    assert WinogradPolicy().choose(ZEN5, weight, (None, size, size)) == WinogradPolicy().choose(
+        ZEN5, weight, (1, size, size)
+    )
+
+
 @pytest.mark.parametrize(
     ("policy", "output", "reason"),
     [
