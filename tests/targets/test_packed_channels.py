@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_checks import RUNNABLE_LEVELS, assert_close, compile_operator, random
+from kernel_checks import LEVELS, assert_close, compile_operator, random
 from tvm import relax, te, tirx
 
 from lepton_compiler.passes.layout.pack_activations import PackActivations
@@ -12,7 +12,6 @@ from lepton_compiler.passes.layout.packed_channels import ChannelRange, smallest
 from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
 
 DIRECT = PackActivations(WinogradPolicy(enabled=False))
-LEVELS = RUNNABLE_LEVELS or ["native"]
 
 
 def _pointwise(emit, data, outputs, seed):

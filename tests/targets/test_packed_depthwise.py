@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
-from kernel_checks import RUNNABLE_LEVELS, assert_close, compile_operator, random
+from kernel_checks import LEVELS, assert_close, compile_operator, random
 from reference_convolution import convolve
 from tvm import relax, te
 
@@ -16,8 +16,6 @@ from lepton_compiler.targets.cpu.loop_kinds import apply_marked_kinds
 from lepton_compiler.targets.cpu.loop_tail import split_tails
 from lepton_compiler.targets.cpu.packed_depthwise import PackedDepthwiseKnobs, schedule_packed_depthwise
 from lepton_compiler.targets.registry import get_target
-
-LEVELS = RUNNABLE_LEVELS or ["native"]
 
 
 def _check(shape, kernel, target="native", **attributes) -> None:

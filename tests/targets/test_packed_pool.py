@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_checks import RUNNABLE_LEVELS, compile_operator, random
+from kernel_checks import LEVELS, compile_operator, random
 from numpy.lib.stride_tricks import sliding_window_view
 from tvm import relax
 
 from lepton_compiler.passes.layout.pack_activations import PackActivations
-
-LEVELS = RUNNABLE_LEVELS or ["native"]
 
 
 def _pooled(
