@@ -32,7 +32,7 @@ from lepton_compiler.passes.lowering.packed_convolution_computes import (
 )
 from lepton_compiler.passes.lowering.row_major import flatten
 from lepton_compiler.passes.main_graph import Node, Replacement
-from lepton_compiler.passes.precision.bfloat16_tensors import is_bfloat16, pair_up
+from lepton_compiler.passes.precision.bfloat16_tensors import is_bfloat16, pair_up, stored_operand
 from lepton_compiler.passes.winograd.choose_algorithm import Choice, WinogradPolicy
 from lepton_compiler.passes.winograd.winograd_compute import winograd_convolution
 from lepton_compiler.targets.spec import TargetSpec
@@ -83,6 +83,8 @@ class ConvolutionPacker:
             return "it is a transposed convolution whose kernels overlap"
         weight, window = weight_and_window(call)
         channels = weight.shape[1]
+        if _pairs_along_rows(call, window):
+            return None
         if channels % 2 or channels < _FEWEST_PAIRED_CHANNELS:
             return f"{channels} input channels are too few, or no pairs"
         choice = self._choose(call, weight, window, _BFLOAT16_RATE)
@@ -150,12 +152,16 @@ class ConvolutionPacker:
     ) -> tuple[relax.Var, str]:
         groups, source = int(node.value.attrs.groups), node.args[0]
         if groups == 1 and weight.shape[1] <= _FEW_CHANNELS and not packed.is_packed(source):
+            packed_weight = pack_convolution_weight(weight, packed.lanes)
+            stored = stored_operand(packed.graph, source)
+            if stored is not None and is_bfloat16(weight) and _pairs_along_rows(node.value, window):
+                source, packed_weight = stored, pair_up(_even_rows(packed_weight), -2)
             result = packed.graph.emit_te(
                 node.name,
                 kernel,
                 lambda data, taps: first_convolution(data, taps, window),
                 source,
-                constant(pack_convolution_weight(weight, packed.lanes)),
+                constant(packed_weight),
             )
             return result, f"reads {weight.shape[1]} plain channels, writes packed ones"
         result = packed.graph.emit_te(
@@ -211,6 +217,20 @@ class ConvolutionPacker:
         batch, _, *output = call.ty.shape.values
         sizes = [int(size) if isinstance(size, tirx.IntImm) else None for size in (batch, *output)]
         return self.winograd.choose(self.target, weight.shape, sizes, direct_rate)
+
+
+def _pairs_along_rows(call: relax.Call, window: Window) -> bool:
+    """Whether a convolution of few plain channels can take two neighbours of a row a step."""
+    is_plain = not CONVOLUTIONS[call.op.name] and int(call.attrs.groups) == 1
+    few = int(call.args[1].ty.shape.values[1]) <= _FEW_CHANNELS
+    return is_plain and few and window.kernel[-1] > 1 and window.dilation[-1] == 1
+
+
+def _even_rows(packed_weight: np.ndarray) -> np.ndarray:
+    """``[..., kw, v]`` with a tap of zeros behind an odd number of taps."""
+    widths = [(0, 0)] * packed_weight.ndim
+    widths[-2] = (0, packed_weight.shape[-2] % 2)
+    return np.pad(packed_weight, widths)
 
 
 def _as_stored(packed: PackedActivations, expr: relax.Expr) -> relax.Expr:

@@ -9,13 +9,15 @@ A packed activation ``[n, C/v, *spatial, v]`` keeps the ``v`` channels of one ve
 Channels that fill up the last block are never summed: their count is no multiple of ``g``. A first layer reads its few
 channels from the plain ``[n, c, *spatial]``.
 
-bfloat16 numbers are summed in float32, two channels a step, with weights in pairs: ``[ob, C / 2, *kernel, lane]``.
+bfloat16 numbers are summed in float32, two channels a step, with weights in pairs: ``[ob, C / 2, *kernel, lane]``. A
+first layer takes two neighbours of a row a step: ``[ob, C, ..., ceil(kw / 2), lane]``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tvm import te, tirx
 
@@ -52,18 +54,48 @@ def first_convolution(data: te.Tensor, weight: te.Tensor, window: Window) -> te.
     """Convolution of a plain ``[batch, in_channels, *spatial]`` with few channels, into a packed activation.
 
     Args:
-        data: ``[batch, in_channels, *spatial]``.
-        weight: ``[out_blocks, in_channels, *kernel, v]``.
-        window: How the kernel moves.
+        data: ``[batch, in_channels, *spatial]``, float32 or stored bfloat16.
+        weight: ``[out_blocks, in_channels, *kernel, v]``, or pairs of bfloat16 along the last axis of the kernel, which
+            is filled up to an even size then.
+        window: How the kernel moves; without dilation along the last axis where there are pairs.
 
     Returns:
-        ``[batch, out_blocks, *output, v]``.
+        ``[batch, out_blocks, *output, v]``, float32.
     """
+    if weight.dtype == STORED_PAIRS:
+        return _first_convolution_of_pairs(data, weight, window)
 
     def read(bordered: te.Tensor, n: tirx.Var, block: tirx.Var, chunk: tirx.Var, at: Sequence, part: tirx.Var):
         return bordered(n, chunk + part, *at)
 
     return _convolution(data, weight, window, data.shape[2:], 1, read, 1)
+
+
+def _first_convolution_of_pairs(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
+    output = tuple(window.output_size(i, size) for i, size in enumerate(data.shape[2:]))
+    *before_last, last = window.padding_after
+    # The element behind the last one of an odd row of taps is multiplied with zero.
+    reach = replace(window, padding_after=(*before_last, last + window.kernel[-1] % 2))
+    bordered = with_border(data, reach)
+    channel = te.reduce_axis((0, weight.shape[1]), "channel")
+    taps = [te.reduce_axis((0, size), f"tap{i}") for i, size in enumerate(weight.shape[2:-1])]
+
+    def sums(n: tirx.Var, block: tirx.Var, *index: tirx.Var) -> tirx.Expr:
+        *place, lane = index
+        steps = (*window.dilation[:-1], 2)
+        *at, x = (
+            position * stride + tap * step
+            for position, stride, tap, step in zip(place, window.strides, taps, steps, strict=True)
+        )
+        product = pair_product(
+            bordered(n, channel, *at, x), bordered(n, channel, *at, x + 1), weight(block, channel, *taps, lane)
+        )
+        return te.sum(product, axis=[channel, *taps])
+
+    shape = (data.shape[0], weight.shape[0], *output, weight.shape[-1])
+    attrs = {"lepton.anchor": "packed_convolution", "lepton.groups": 1}
+    accumulated = te.compute(shape, sums, name="convolution", attrs=attrs)
+    return te.compute(shape, lambda *index: accumulated(*index), name="convolution_output")
 
 
 def _convolution(

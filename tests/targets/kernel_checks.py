@@ -123,7 +123,7 @@ def compile_operator(
 _PIPELINE = "lepton_kernels"
 
 
-def _kernel_pipeline() -> tuple[tvm.transform.Pass, ...]:
+def _kernel_pipeline() -> tuple[object, ...]:
     """TVM's default passes, and behind them what ``build/lower_kernels.py`` does."""
     lower, *finalize = PIPELINE_MAP["s_tir"]()
 

@@ -7,6 +7,7 @@ import pytest
 from kernel_checks import LEVELS, assert_close, compile_operator, random
 from tvm import relax, te, tirx
 
+from lepton_compiler.frontend.tensor_expressions import te_compute
 from lepton_compiler.passes.layout.pack_activations import PackActivations
 from lepton_compiler.passes.layout.packed_channels import ChannelRange, smallest_piece
 from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
@@ -83,7 +84,7 @@ def test_resize_by_table_and_by_factor(target, channels):
 
     def nearest(data: te.Tensor, table: te.Tensor) -> te.Tensor:
         n, c, _, width = data.shape
-        return te.compute(
+        return te_compute(
             (n, c, len(rows), width * 2), lambda i, j, y, x: data(i, j, table(y), tirx.floordiv(x, 2)), name="nearest"
         )
 
@@ -101,7 +102,7 @@ def test_resize_by_table_and_by_factor(target, channels):
 
 def test_a_kernel_that_mixes_channels_leaves_the_region():
     def reversed_channels(data: te.Tensor) -> te.Tensor:
-        return te.compute(data.shape, lambda n, c, y, x: data(n, data.shape[1] - 1 - c, y, x), name="reversed")
+        return te_compute(data.shape, lambda n, c, y, x: data(n, data.shape[1] - 1 - c, y, x), name="reversed")
 
     def build(emit, data):
         y = _pointwise(emit, data, 16, 1)
