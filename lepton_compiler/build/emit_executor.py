@@ -12,7 +12,7 @@ from functools import cached_property
 
 import tvm
 
-from lepton_compiler.build.constants_pool import ConstantsPool
+from lepton_compiler.build.constants_pool import PAGE_BYTES, ConstantsPool
 from lepton_compiler.build.dim_expressions import C_HELPERS, Size, to_c, to_text
 from lepton_compiler.build.execution_plan import (
     ArenaPlace,
@@ -97,7 +97,7 @@ __attribute__((section("{MANIFEST_SECTION}"), used, aligned(64))) static const u
 """
         if self.external_weights is None:
             yield f"""\
-__attribute__((aligned(64))) static const uint8_t embedded_weights[] = {{
+__attribute__((aligned({PAGE_BYTES}))) static const uint8_t embedded_weights[] = {{
 #embed "{WEIGHTS_FILE}"
 }};
 """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tvm
 
-from lepton_compiler.build.constants_pool import ConstantsPool, write_constants
+from lepton_compiler.build.constants_pool import PAGE_BYTES, ConstantsPool, write_constants
 from lepton_compiler.core.abi import ALIGNMENT
 
 
@@ -65,3 +65,16 @@ def test_aligned_vector_at_the_end_stays_inside(tmp_path: Path) -> None:
         pool, block = written([np.ones(elements, np.float32)], tmp_path / "weights")
         last_vector = (pool.offsets[0] + elements * 4 - 1) // ALIGNMENT * ALIGNMENT
         assert last_vector + ALIGNMENT <= len(block)
+
+
+def test_large_constants_begin_at_the_same_place_of_a_page(tmp_path: Path) -> None:
+    sizes = (5, 1 << 14, 100, (1 << 14) + 3, 1 << 15)
+    arrays = [np.full(size, size, np.float32) for size in sizes]
+    pool, block = written(arrays, tmp_path / "weights")
+    places = [
+        offset % PAGE_BYTES for offset, array in zip(pool.offsets, arrays, strict=True) if array.nbytes >= 1 << 16
+    ]
+    assert places == [192, 192, 192]
+    for array, offset in zip(arrays, pool.offsets, strict=True):
+        assert block[offset : offset + array.nbytes] == array.tobytes()
+    assert len(block) <= sum(array.nbytes for array in arrays) + len(arrays) * PAGE_BYTES
