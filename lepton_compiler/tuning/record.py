@@ -5,7 +5,6 @@ Nothing here imports TVM: logs are read, merged and shown on machines that only 
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -127,6 +126,8 @@ class Versions:
     @classmethod
     def current(cls) -> Versions:
         """Those of this installation. Imports TVM, which alone knows its LLVM."""
+        import importlib.metadata
+
         from tvm.target.codegen import llvm_version_major
 
         return cls(

@@ -57,7 +57,7 @@ def format_record(record: TuningRecord) -> bytes:
         InternalError: The record could not be read again, for one because a time is not finite.
     """
     try:
-        line = json.dumps(_as_object(record), allow_nan=False).encode("ascii") + b"\n"
+        line = json.dumps(as_object(record), allow_nan=False).encode("ascii") + b"\n"
         again = RecordParser().parse(line)
     except ValueError as error:
         raise InternalError(f"a tuning record for {record.workload} can't be written: {error}") from error
@@ -66,7 +66,8 @@ def format_record(record: TuningRecord) -> bytes:
     return line
 
 
-def _as_object(record: TuningRecord) -> Object:
+def as_object(record: TuningRecord) -> Object:
+    """The record as JSON has it, its fields in the order in which a line has them."""
     outcome, target, device, versions = record.outcome, record.target, record.device, record.versions
     ending: Object = {"status": outcome.status.value}
     if outcome.times is not None:
