@@ -49,7 +49,7 @@ def test_round_trip() -> None:
     assert to_values(MANY) == MANY_VALUES
     assert from_values(ManyKnobs, MANY_VALUES) == MANY
     winograd = WinogradKnobs(None, 3, 2)
-    assert to_values(winograd) == {"tile_rows": None, "tiles": 3, "vectors": 2}
+    assert to_values(winograd).items() >= {"tile_rows": None, "tiles": 3, "vectors": 2}.items()
     assert from_values(WinogradKnobs, to_values(winograd)) == winograd
 
 

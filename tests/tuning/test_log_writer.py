@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sample_records import RECORD, record, write_log
@@ -20,6 +20,7 @@ from lepton_compiler.tuning.record_line import format_record
 
 _ENDLESS = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from sample_records import record
@@ -31,10 +32,12 @@ with LogWriter(Path(sys.argv[2])) as writer:
 """
 
 
-def start_writer(folder: Path, first: int, behind_last: int, **options: Any) -> subprocess.Popen[bytes]:
+def start_writer(
+    folder: Path, first: int, behind_last: int, preexec_fn: Callable[[], None] | None = None
+) -> subprocess.Popen[bytes]:
     """A process that appends records and prints the seed of each once it is written."""
     command = [sys.executable, "-c", _ENDLESS, str(Path(__file__).parent), str(folder), str(first), str(behind_last)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=preexec_fn)
 
 
 def seeds(folder: Path) -> list[int]:
