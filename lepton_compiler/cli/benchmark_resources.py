@@ -41,9 +41,9 @@ def run_resources(options: ResourceOptions, output_format: str) -> int:
     Raises:
         LeptonError: Nothing can be measured or written; what fails in one model alone stands in its row.
     """
+    from lepton_compiler.core.result_files import check_writable
     from lepton_compiler.evaluation.machine import describe_machine
     from lepton_compiler.evaluation.resources_report import RESOURCES, markdown_table, problems
-    from lepton_compiler.evaluation.result_files import check_writable
     from lepton_compiler.evaluation.runner import require_peer
     from lepton_compiler.evaluation.suite.models import select_models
     from lepton_compiler.evaluation.suite_report import write_json

@@ -126,7 +126,7 @@ def _request(options: SuiteOptions) -> SuiteRequest:
 
 
 def _check_files(options: SuiteOptions) -> None:
-    from lepton_compiler.evaluation.result_files import check_writable
+    from lepton_compiler.core.result_files import check_writable
     from lepton_compiler.evaluation.suite_report import SUITE_TABLE
 
     if options.output is not None:

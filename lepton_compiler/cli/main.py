@@ -30,6 +30,7 @@ VERBS = (
     "inspect",
     "passes",
     "targets",
+    "logs",
     "doctor",
     "demo",
     "completion",

@@ -18,7 +18,8 @@ file_path = click.Path(path_type=Path)
 """A path; whether it exists and what it holds is checked where it is read, with a better message than click's."""
 
 
-def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of targets for the shell, each with what it is."""
     known = {"native": "the best target that this machine runs"} | {s.name: s.description for s in TARGETS.values()}
     return [CompletionItem(name, help=text) for name, text in known.items() if name.startswith(incomplete)]
 
@@ -30,7 +31,7 @@ def target_option(command: Command) -> Command:
         default="native",
         show_default=True,
         metavar="NAME",
-        shell_complete=_complete_target,
+        shell_complete=complete_target,
         help="Machine to compile for; `lepton targets` lists them.",
     )(command)
 

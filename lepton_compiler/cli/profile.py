@@ -100,7 +100,7 @@ def command(
 
 
 def _check_files(png_file: Path | None, html_file: Path | None, force: bool) -> None:
-    from lepton_compiler.evaluation.result_files import check_writable
+    from lepton_compiler.core.result_files import check_writable
     from lepton_compiler.evaluation.roofline import require_matplotlib
 
     for option, path in (("--png", png_file), ("--html", html_file)):
@@ -116,8 +116,8 @@ def _write_files(
     peaks: MachinePeaks,
     machine: MachineDescription,
 ) -> None:
+    from lepton_compiler.core.result_files import complete_file, write_text
     from lepton_compiler.evaluation.profile_page import profile_page
-    from lepton_compiler.evaluation.result_files import complete_file, write_text
     from lepton_compiler.evaluation.roofline import roofline_png, roofline_svg
 
     if png_file is not None:

@@ -64,7 +64,7 @@ def command(
       lepton run model.so --inputs in.npz --outputs out.npz
       lepton run ocr.so --input-shapes "x:[1,3,48,320]" --threads 2 --repeat 20
     """
-    from lepton_compiler.evaluation.result_files import check_writable
+    from lepton_compiler.core.result_files import check_writable
     from lepton_compiler.evaluation.tensor_files import write_tensors
     from lepton_compiler.runtime.model import load
 

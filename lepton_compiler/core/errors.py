@@ -39,6 +39,10 @@ class ArtifactError(UserError):
     """A compiled library is damaged, of another version, or for another machine."""
 
 
+class TuningLogError(UserError):
+    """A tuning log or a record in it can't be worked with."""
+
+
 class OutputError(UserError):
     """A result can't be written."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lepton_compiler.core.errors import OutputError
-from lepton_compiler.evaluation.result_files import write_text
+from lepton_compiler.core.result_files import write_text
 
 END = "<!-- end -->\n"
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lepton_compiler.core.result_files import write_text
 from lepton_compiler.evaluation.marked_tables import MarkedTable, markdown_rows
-from lepton_compiler.evaluation.result_files import write_text
 
 SUITE_TABLE = MarkedTable("suite")
 """Its place in a Markdown file."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lepton_compiler.core.errors import InputError
-from lepton_compiler.evaluation.result_files import complete_file
+from lepton_compiler.core.result_files import complete_file
 
 _ZIP_MAGIC = b"PK\x03\x04"
 

@@ -6,8 +6,10 @@ the choice into the function's attributes, so that manifest and reports can show
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import tvm
 from tvm import tirx
@@ -67,6 +69,13 @@ _SCHEDULERS: dict[str, Scheduler] = {
     ROW_REDUCTION: schedule_row_reduction,
 }
 """By anchor. All but the last are marked by the legalization with the block annotation ``lepton.anchor``."""
+
+
+@cache
+def knob_types() -> dict[str, type]:
+    """The class of each anchor's knobs, as its schedule declares them with ``knobs: SomeKnobs | None``."""
+    hints = {anchor: typing.get_type_hints(schedule)["knobs"] for anchor, schedule in _SCHEDULERS.items()}
+    return {anchor: typing.get_args(hint)[0] for anchor, hint in hints.items()}
 
 
 def schedule_function(func: tirx.PrimFunc, spec: TargetSpec) -> ScheduledFunction:

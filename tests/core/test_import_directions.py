@@ -16,6 +16,9 @@ LAYERS = (
 )
 """From the bottom up: a package imports from its own layer and those below."""
 
+NEED_TVM_TO_TUNE = ("workload_key", "knob_check")
+"""All else in ``tuning`` reads and writes logs, which needs no compiler."""
+
 LOAD_WITHOUT_TVM = (
     "lepton_compiler",
     "lepton_compiler.core.errors",
@@ -25,6 +28,11 @@ LOAD_WITHOUT_TVM = (
     "lepton_compiler.targets.spec",
     "lepton_compiler.cli.main",
     *(module for module in source_files() if module.startswith("lepton_compiler.runtime.")),
+    *(
+        module
+        for module in source_files()
+        if module.startswith("lepton_compiler.tuning.") and module.rpartition(".")[2] not in NEED_TVM_TO_TUNE
+    ),
 )
 
 

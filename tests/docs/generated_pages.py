@@ -61,10 +61,22 @@ def verbs_page() -> str:
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         assert command is not None, name
-        with click.Context(command, info_name=name, parent=context) as own:
-            usage = " ".join(["lepton", name, *command.collect_usage_pieces(own)])
-        parts.append(f"## {name}\n\n```\n{usage}\n```\n\n{_first_paragraph(command)}\n\n{_options_table(command)}")
+        parts += _verb_parts(command, click.Context(command, info_name=name, parent=context))
     return _page("Verbs", "The verbs of `lepton`; `lepton VERB --help` adds examples.\n", "\n".join(parts))
+
+
+def _verb_parts(command: click.Command, context: click.Context) -> Iterable[str]:
+    """A verb's section, and behind it those of the verbs that it has itself."""
+    with context:
+        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    heading = "#" * (context.command_path.count(" ") + 1)
+    title = context.command_path.partition(" ")[2]
+    yield f"{heading} {title}\n\n```\n{usage}\n```\n\n{_first_paragraph(command)}\n\n{_options_table(command)}"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            own = command.get_command(context, name)
+            assert own is not None, name
+            yield from _verb_parts(own, click.Context(own, info_name=name, parent=context))
 
 
 def _first_paragraph(command: click.Command) -> str:

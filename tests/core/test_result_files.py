@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lepton_compiler.core.errors import OutputError
-from lepton_compiler.evaluation.result_files import check_writable, complete_file
+from lepton_compiler.core.result_files import check_writable, complete_file
 
 
 def test_checks_before_the_work(tmp_path: Path) -> None:
