@@ -16,9 +16,9 @@ PAGE_BYTES = 4096
 """Alignment of the block in memory."""
 _LARGE_BYTES = 64 << 10
 _WITHIN_PAGE = 192
-"""Where in a page large constants begin: off the beginning, where the large tensors of a plan are, so that what a kernel
-streams from both does not meet at the same addresses modulo a page. Products of Winograd layers, whose weights come from
-memory, took up to 1.7 times as long at other offsets, by what happened to lie in front of them in the library."""
+"""Where in a page large constants begin: off its beginning, where large tensors of the arena are. Products of Winograd
+layers, whose weights come from memory, took up to 1.7 times as long at other places, by what happened to lie in front
+of them in the library; of six places that were tried on a Zen 5 this one was the fastest."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ __attribute__((section(".lepton_manifest"), used, aligned(64))) static const uin
 #embed "manifest.json"
 };
 
-__attribute__((aligned(64))) static const uint8_t embedded_weights[] = {
+__attribute__((aligned(4096))) static const uint8_t embedded_weights[] = {
 #embed "weights.bin"
 };
 
