@@ -19,9 +19,9 @@
 #define PAUSES_BETWEEN_CLOCK_READS 64
 
 /* Processors that others want are not waited on actively. The system says so: it takes the processor away from the thread
- * that runs the model, more often than housekeeping would. Two such runs in a row switch waiting off, further ones for
- * longer. */
-#define CROWDED_NANOSECONDS_A_SWITCH 20000000
+ * that runs the model, for a good part of the run. Two such runs in a row switch waiting off, further ones for longer. A
+ * switch alone is no sign: threads of another library that have just finished wait actively as well, for a moment. */
+#define CROWDED_SHARE_LOST 4 /* one part in so many */
 #define CROWDED_RUN_WEIGHT 2
 #define CROWDED 3
 #define MOST_CROWDED 8
@@ -59,6 +59,7 @@ struct lepton_pool {
   /* Of the caller's runs. */
   _Atomic int64_t spin_nanoseconds;
   int64_t run_started;
+  int64_t processor_time_before;
   long switches_before;
   int32_t crowded;
   /* Set once. */
@@ -83,11 +84,13 @@ int32_t lepton_available_processors(void) {
   return 1;
 }
 
-static int64_t now_nanoseconds(void) {
+static int64_t nanoseconds_of(clockid_t clock) {
   struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  clock_gettime(clock, &time);
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
+
+static int64_t now_nanoseconds(void) { return nanoseconds_of(CLOCK_MONOTONIC); }
 
 /* Waits actively while *word == value, for a bounded time, and only while the run lasts. True where it changed. */
 static bool spin_while_equal(lepton_pool *pool, atomic_uint *word, uint32_t value) {
@@ -226,15 +229,19 @@ static long forced_switches(void) {
 
 void lepton_pool_begin_run(lepton_pool *pool) {
   pool->run_started = now_nanoseconds();
+  pool->processor_time_before = nanoseconds_of(CLOCK_THREAD_CPUTIME_ID);
   pool->switches_before = forced_switches();
   atomic_store(&pool->run_active, true);
 }
 
 void lepton_pool_end_run(lepton_pool *pool) {
   atomic_store(&pool->run_active, false);
+  /* Where waiting is off, the thread sleeps by itself and its time says nothing: after some runs it tries again. */
+  bool waits = atomic_load_explicit(&pool->spin_nanoseconds, memory_order_relaxed) > 0;
   long switches = forced_switches() - pool->switches_before;
   int64_t elapsed = now_nanoseconds() - pool->run_started;
-  if (switches > 0 && elapsed / switches < CROWDED_NANOSECONDS_A_SWITCH) {
+  int64_t lost = elapsed - (nanoseconds_of(CLOCK_THREAD_CPUTIME_ID) - pool->processor_time_before);
+  if (waits && switches > 0 && lost > elapsed / CROWDED_SHARE_LOST) {
     pool->crowded = pool->crowded + CROWDED_RUN_WEIGHT < MOST_CROWDED ? pool->crowded + CROWDED_RUN_WEIGHT : MOST_CROWDED;
   } else if (pool->crowded > 0) {
     pool->crowded--;
