@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "error.h"
@@ -17,14 +16,6 @@
  * than what a user would notice in the processor's load. */
 #define SPIN_NANOSECONDS 100000
 #define PAUSES_BETWEEN_CLOCK_READS 64
-
-/* Processors that others want are not waited on actively. The system says so: it takes the processor away from the thread
- * that runs the model, for a good part of the run. Two such runs in a row switch waiting off, further ones for longer. A
- * switch alone is no sign: threads of another library that have just finished wait actively as well, for a moment. */
-#define CROWDED_SHARE_LOST 4 /* one part in so many */
-#define CROWDED_RUN_WEIGHT 2
-#define CROWDED 3
-#define MOST_CROWDED 8
 
 _Thread_local lepton_thread *lepton_current_thread;
 
@@ -56,15 +47,9 @@ struct lepton_pool {
   _Alignas(LEPTON_ALIGNMENT) lepton_task task;
   void *data;
   lepton_task_group group;
-  /* Of the caller's runs. */
-  _Atomic int64_t spin_nanoseconds;
-  int64_t run_started;
-  int64_t processor_time_before;
-  long switches_before;
-  int32_t crowded;
   /* Set once. */
   int32_t threads;
-  int64_t longest_spin_nanoseconds;
+  int64_t spin_nanoseconds;
   lepton_thread *threads_data;
   lane *lanes;
   worker *workers;
@@ -84,22 +69,22 @@ int32_t lepton_available_processors(void) {
   return 1;
 }
 
-static int64_t nanoseconds_of(clockid_t clock) {
+static int64_t now_nanoseconds(void) {
   struct timespec time;
-  clock_gettime(clock, &time);
+  clock_gettime(CLOCK_MONOTONIC, &time);
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-static int64_t now_nanoseconds(void) { return nanoseconds_of(CLOCK_MONOTONIC); }
-
-/* Waits actively while *word == value, for a bounded time, and only while the run lasts. True where it changed. */
+/* Waits actively while *word == value, for a bounded time, and only while the run lasts. True where it changed. The
+ * processor goes to any other thread that wants it, such as the one waited for, or another model's. */
 static bool spin_while_equal(lepton_pool *pool, atomic_uint *word, uint32_t value) {
-  int64_t deadline = 0, limit = atomic_load_explicit(&pool->spin_nanoseconds, memory_order_relaxed);
+  int64_t deadline = 0, limit = pool->spin_nanoseconds;
   while (limit > 0 && atomic_load(&pool->run_active)) {
     for (int i = 0; i < PAUSES_BETWEEN_CLOCK_READS; i++) {
       if (atomic_load_explicit(word, memory_order_acquire) != value) return true;
       lepton_pause();
     }
+    sched_yield();
     int64_t now = now_nanoseconds();
     if (deadline == 0) {
       deadline = now + limit;
@@ -221,33 +206,9 @@ int lepton_pool_barrier(lepton_pool *pool) {
   return atomic_load(&pool->failed) ? -1 : 0;
 }
 
-/* How often the system took the processor away from this thread to give it to another one. */
-static long forced_switches(void) {
-  struct rusage usage;
-  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
-}
+void lepton_pool_begin_run(lepton_pool *pool) { atomic_store(&pool->run_active, true); }
 
-void lepton_pool_begin_run(lepton_pool *pool) {
-  pool->run_started = now_nanoseconds();
-  pool->processor_time_before = nanoseconds_of(CLOCK_THREAD_CPUTIME_ID);
-  pool->switches_before = forced_switches();
-  atomic_store(&pool->run_active, true);
-}
-
-void lepton_pool_end_run(lepton_pool *pool) {
-  atomic_store(&pool->run_active, false);
-  /* Where waiting is off, the thread sleeps by itself and its time says nothing: after some runs it tries again. */
-  bool waits = atomic_load_explicit(&pool->spin_nanoseconds, memory_order_relaxed) > 0;
-  long switches = forced_switches() - pool->switches_before;
-  int64_t elapsed = now_nanoseconds() - pool->run_started;
-  int64_t lost = elapsed - (nanoseconds_of(CLOCK_THREAD_CPUTIME_ID) - pool->processor_time_before);
-  if (waits && switches > 0 && lost > elapsed / CROWDED_SHARE_LOST) {
-    pool->crowded = pool->crowded + CROWDED_RUN_WEIGHT < MOST_CROWDED ? pool->crowded + CROWDED_RUN_WEIGHT : MOST_CROWDED;
-  } else if (pool->crowded > 0) {
-    pool->crowded--;
-  }
-  atomic_store(&pool->spin_nanoseconds, pool->crowded < CROWDED ? pool->longest_spin_nanoseconds : 0);
-}
+void lepton_pool_end_run(lepton_pool *pool) { atomic_store(&pool->run_active, false); }
 
 static lepton_status start_workers(lepton_pool *pool) {
   /* The program's signals are its own threads' business. */
@@ -291,8 +252,7 @@ lepton_status lepton_pool_create(int32_t threads, lepton_thread *threads_data, l
   pool->lanes = lanes;
   pool->workers = workers;
   /* With more threads than processors, one that waits actively keeps another from its work. */
-  pool->longest_spin_nanoseconds = threads <= lepton_available_processors() ? SPIN_NANOSECONDS : 0;
-  atomic_store(&pool->spin_nanoseconds, pool->longest_spin_nanoseconds);
+  pool->spin_nanoseconds = threads <= lepton_available_processors() ? SPIN_NANOSECONDS : 0;
   lepton_status status = start_workers(pool);
   if (status != LEPTON_OK) {
     lepton_pool_destroy(pool);
