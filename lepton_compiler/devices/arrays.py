@@ -78,8 +78,8 @@ class SeededArray:
 
     type: ArrayType
     seed: int
-    low: float = -1
-    high: float = 1
+    low: int | float = -1
+    high: int | float = 1
 
     def recipe(self) -> bytes:
         """The payload of a request to generate it."""
@@ -105,7 +105,8 @@ class SeededArray:
             span = (int(self.high) - int(self.low) + 1) % 2**64
             offset = bits % np.uint64(span) if span else bits
             flat = offset + np.uint64(int(self.low) % 2**64)
-        return flat.astype(self.type.numpy_dtype).reshape(self.type.shape)
+        with np.errstate(over="ignore"):  # what a 16-bit type can't hold becomes infinite, there as well
+            return flat.astype(self.type.numpy_dtype).reshape(self.type.shape)
 
     @property
     def _is_float(self) -> bool:

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from lepton_compiler.core.errors import DeviceError
 
 _CHUNK_BYTES = 1 << 20
+_LONGEST_POLL_SECONDS = 3600.0
 
 
 class StreamClosed(DeviceError):
@@ -98,5 +99,5 @@ def _wait(descriptor: int, event: int, deadline: float, what: str) -> None:
         if left <= 0:
             raise StreamTimeout(f"the agent did not {what} in time")
         # An end or error of the stream wakes as well, and the read or write after it says which.
-        if poller.poll(left * 1000):
+        if poller.poll(min(left, _LONGEST_POLL_SECONDS) * 1000):
             return

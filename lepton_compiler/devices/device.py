@@ -17,6 +17,7 @@ from lepton_compiler.devices.protocol import ErrorCode, ProtocolError
 from lepton_compiler.devices.trial import Comparison, KernelLibrary, Trial, TrialResult
 
 Result = TypeVar("Result")
+Own = TypeVar("Own", bound="Device")
 
 _LOST_CONTACT = (StreamClosed, StreamTimeout, ProtocolError)
 _LIBRARIES_KEPT = 32
@@ -105,7 +106,7 @@ class Device(ABC):
         """Ends the agent. The next request would start another."""
         self._disconnect()
 
-    def __enter__(self) -> Device:
+    def __enter__(self: Own) -> Own:
         return self
 
     def __exit__(
@@ -127,6 +128,9 @@ class Device(ABC):
             if error.code is ErrorCode.MISSING:
                 self._present.clear()
                 self._libraries.clear()
+            raise
+        except DeviceError:
+            # Found here, with nothing in flight.
             raise
         except BaseException:
             # An interrupt in the middle of a frame: what comes next on this stream is nobody's.

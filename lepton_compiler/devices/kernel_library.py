@@ -21,12 +21,22 @@ from lepton_compiler.build.toolchain import run_zig
 from lepton_compiler.core.errors import InternalError
 from lepton_compiler.devices.arrays import ArrayType
 from lepton_compiler.devices.trial import KernelLibrary
-from lepton_compiler.targets.spec import TargetSpec
+from lepton_compiler.targets.spec import Architecture, TargetSpec
 
 KERNEL = "lepton_kernel"
 """Every library's kernel has this name; ``AGENT_KERNEL_SYMBOL`` is that of its packed entry."""
 
 _OBJECT, _LIBRARY = "kernel.o", "kernel.so"
+_OF_THE_AGENT = {
+    Architecture.ARMV7: (
+        *("__divdi3", "__moddi3", "__udivdi3", "__umoddi3"),
+        *("__fixsfdi", "__fixdfdi", "__fixunssfdi", "__fixunsdfdi"),
+        *("__floatdisf", "__floatdidf", "__floatundisf", "__floatundidf"),
+        "__aeabi_unwind_cpp_pr0",
+    )
+}
+"""Functions of the compiler's own library that kernels may call; ``csrc/arm_support.c`` says why they are renamed."""
+
 _LINK_FLAGS = ("-shared", "-s", "--build-id=none", "-z", "noexecstack", "-z", "relro")
 
 
@@ -48,7 +58,8 @@ def build_kernel_library(
         folder = Path(scratch)
         kernels = Kernels({KERNEL: lifted.with_attr("global_symbol", KERNEL)}, {KERNEL: workspaces})
         thread_workspace_bytes = compile_kernels(kernels, target, folder / _OBJECT)
-        run_zig([*_LINK_FLAGS, "-o", _LIBRARY, _OBJECT], folder, tool="ld.lld")
+        renamed = [f"--wrap={name}" for name in _OF_THE_AGENT.get(target.architecture, ())]
+        run_zig([*_LINK_FLAGS, *renamed, "-o", _LIBRARY, _OBJECT], folder, tool="ld.lld")
         code = (folder / _LIBRARY).read_bytes()
     types = parameter_types(lifted, sizes)
     own = len(function.params)

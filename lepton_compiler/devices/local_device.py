@@ -7,7 +7,6 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from lepton_compiler.core.errors import DeviceError
 from lepton_compiler.devices.agent_program import agent_program
@@ -25,13 +24,14 @@ class LocalDevice(Device):
 
     Args:
         cores: Processors that the agent and its trials run on; None for all that this process may use.
-        program: The agent; None for that of this machine's target, which is built on first use.
+        command: What starts an agent, such as an emulator and a program for it; None for the agent of this machine's
+            target, which is built on first use.
     """
 
-    def __init__(self, cores: Sequence[int] | None = None, program: Path | None = None) -> None:
+    def __init__(self, cores: Sequence[int] | None = None, command: Sequence[str] | None = None) -> None:
         super().__init__("this machine")
         self._cores = tuple(sorted(os.sched_getaffinity(0)) if cores is None else cores)
-        self._program = program
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the device)
 
@@ -46,8 +46,8 @@ class LocalDevice(Device):
         self._printed.close()
 
     def _start_agent(self) -> ByteStream:
-        program = self._program or agent_program(native_target())
-        command = [str(program), "--cores", ",".join(map(str, self._cores))]
+        starter = self._command or [str(agent_program(native_target()))]
+        command = [*starter, "--cores", ",".join(map(str, self._cores))]
         if self._printed.closed:
             raise DeviceError("the device was closed")
         self._printed.seek(0)
@@ -63,7 +63,7 @@ class LocalDevice(Device):
                 start_new_session=True,
             )
         except OSError as error:
-            raise DeviceError(f"the agent {program} can't be started: {error.strerror}") from error
+            raise DeviceError(f"the agent {starter[0]} can't be started: {error.strerror}") from error
         self._process = process
         assert process.stdin is not None and process.stdout is not None
         # The stream owns descriptors of its own, and ends the agent's input when it is closed.

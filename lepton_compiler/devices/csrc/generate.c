@@ -31,6 +31,6 @@ void agent_generate(const agent_recipe *recipe, const agent_array *array) {
   uint64_t low = (uint64_t)recipe->low_int, span = (uint64_t)recipe->high_int - low + 1;
   for (uint64_t i = 0; i < array->count; i++) {
     uint64_t bits = random_bits(recipe->seed, i);
-    set_integer_element(array, i, span == 0 ? bits : low + bits % span);
+    set_integer_element(array, i, low + (span == 0 ? bits : bits % span));
   }
 }
