@@ -186,7 +186,7 @@ def test_a_kept_output_does_not_outlive_its_agent() -> None:
     [
         (["/nowhere/lepton-agent"], "/nowhere/lepton-agent can't be started: No such file"),
         (["false"], "ended with exit code 1"),
-        (["echo", "hello from another program"], "no reply of an agent"),
+        (["sh", "-c", "echo hello from another program; exec cat >/dev/null"], "no reply of an agent"),
     ],
 )
 def test_what_can_not_be_started_is_said(command: list[str], message: str) -> None:
