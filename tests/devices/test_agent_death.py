@@ -137,7 +137,9 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def test_a_candidate_ends_with_a_killed_agent_and_the_next_agent_cleans_up(scratch: Path) -> None:
+@pytest.mark.parametrize("attempt", range(20))
+def test_a_candidate_ends_with_a_killed_agent_and_the_next_agent_cleans_up(scratch: Path, attempt: int) -> None:
+    """Killed as soon as the candidate's process is there: it may not have begun to watch the agent."""
     with LocalDevice() as device:
         device.run(trial(Behaviour.DOUBLE))
         agent = device.process_id

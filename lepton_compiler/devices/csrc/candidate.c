@@ -63,9 +63,10 @@ static lepton_status call_kernel(void *user, uint32_t calls) {
 }
 
 /* Ends with the agent, prints nothing, leaves no core file, and is what the system kills first when memory ends. */
-static void leave_the_agent(void) {
+static void leave_the_agent(pid_t agent) {
   static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != agent) _exit(1); /* it died before it could be watched */
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) signal(ends[i], SIG_DFL);
   setpgid(0, 0);
   int nothing = open("/dev/null", O_RDWR);
@@ -186,8 +187,8 @@ static void wait_for_the_agent(candidate *self) {
 }
 
 _Noreturn void agent_be_candidate(const agent_trial *trial, agent_report *report, void *const *shared, int to_agent,
-                                  int from_agent) {
-  leave_the_agent();
+                                  int from_agent, pid_t agent) {
+  leave_the_agent(agent);
   candidate *self = lepton_aligned_allocate(sizeof *self);
   if (self == NULL) _exit(1);
   memset(self, 0, sizeof *self);

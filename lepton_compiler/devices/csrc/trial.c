@@ -77,10 +77,11 @@ static agent_code start_child(running *self) {
     return agent_fail(AGENT_ERROR_SYSTEM, "a pipe was refused: %s", strerror(errno));
   }
   self->deadline = now_ns() + self->trial->time_ns;
+  pid_t agent = getpid();
   self->child = fork();
   if (self->child == 0) {
     close(up[0]), close(down[1]);
-    agent_be_candidate(self->trial, self->report, self->shared, up[1], down[0]);
+    agent_be_candidate(self->trial, self->report, self->shared, up[1], down[0], agent);
   }
   int error = errno;
   close(up[1]), close(down[0]);

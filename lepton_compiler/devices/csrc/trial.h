@@ -2,6 +2,8 @@
 #ifndef AGENT_TRIAL_H
 #define AGENT_TRIAL_H
 
+#include <sys/types.h>
+
 #include "compare.h"
 #include "timing.h"
 
@@ -53,8 +55,9 @@ agent_code agent_run_trial(const agent_trial *trial, int input, agent_result *re
 
 void agent_release_result(agent_result *result);
 
-/* candidate.c: the child's part. `shared` holds for each argument where an output is copied to. */
+/* candidate.c: the child's part. `shared` holds for each argument where an output is copied to; `agent` is the process
+ * that it must not outlive. */
 _Noreturn void agent_be_candidate(const agent_trial *trial, agent_report *report, void *const *shared, int to_agent,
-                                  int from_agent);
+                                  int from_agent, pid_t agent);
 
 #endif
