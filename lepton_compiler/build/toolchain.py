@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -64,8 +64,8 @@ def _not_installed() -> UserError:
     return UserError('the C compiler, package "ziglang", is not installed; install it with: pip install ziglang')
 
 
-def run_zig(arguments: Sequence[str], folder: Path) -> None:
-    """Runs ``zig cc`` in ``folder``, so that no path of this machine reaches its output.
+def run_zig(arguments: Sequence[str], folder: Path, tool: str = "cc") -> None:
+    """Runs ``zig cc``, or another of its tools, in ``folder``, so that no path of this machine reaches its output.
 
     Raises:
         InternalError: The compiler or linker failed; the message holds what it printed.
@@ -76,7 +76,7 @@ def run_zig(arguments: Sequence[str], folder: Path) -> None:
     environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
     zig = _zig()
     try:
-        done = subprocess.run([zig, "cc", *arguments], cwd=folder, env=environment, capture_output=True)
+        done = subprocess.run([zig, tool, *arguments], cwd=folder, env=environment, capture_output=True)
     except OSError as error:
         if error.filename != zig:
             raise
@@ -96,7 +96,7 @@ def run_zig(arguments: Sequence[str], folder: Path) -> None:
                 f"the disk of the cache folder {cache_folder()} or of the temporary folder {folder.parent} is full; "
                 "LEPTON_CACHE and TMPDIR name other ones"
             )
-        raise InternalError(f"zig cc failed with exit code {done.returncode}: {printed[-_PRINTED_CHARACTERS:]}")
+        raise InternalError(f"zig {tool} failed with exit code {done.returncode}: {printed[-_PRINTED_CHARACTERS:]}")
 
 
 def cache_folder() -> Path:
@@ -147,13 +147,56 @@ def cached_objects(name: str, sources: dict[str, bytes], zig_triple: str, zig_cp
     Raises:
         OutputError: The cache folder can't be written.
     """
-    key = hashlib.sha256(repr((zig_version(), C_FLAGS, zig_triple, zig_cpu)).encode())
+    folder = _cached(name, sources, zig_triple, zig_cpu, (), _remove_sources)
+    return sorted(folder.glob("*.o"))
+
+
+def cached_program(
+    name: str, sources: dict[str, bytes], zig_triple: str, zig_cpu: str, flags: Sequence[str], link_flags: Sequence[str]
+) -> Path:
+    """A program of C sources, compiled and linked once.
+
+    Args:
+        name: The program's file name, and what it is in the cache's folder.
+        sources: C files and the headers that they include, by name.
+        zig_triple: Triple to compile for.
+        zig_cpu: Processor to compile for.
+        flags: For the compiler, beside those of every C source.
+        link_flags: For the linker; libraries come last.
+
+    Raises:
+        OutputError: The cache folder can't be written.
+    """
+
+    def link(build: Path) -> None:
+        objects = sorted(path.name for path in build.glob("*.o"))
+        run_zig(["-target", zig_triple, f"-mcpu={zig_cpu}", "-o", name, *objects, *link_flags], build)
+
+    return _cached(name, sources, zig_triple, zig_cpu, (*flags, "link", *link_flags), link, flags) / name
+
+
+def _cached(
+    name: str,
+    sources: dict[str, bytes],
+    zig_triple: str,
+    zig_cpu: str,
+    variant: Sequence[str],
+    finish: Callable[[Path], None],
+    flags: Sequence[str] = (),
+) -> Path:
+    """The cache's folder of compiled sources; ``variant`` tells those apart that differ in nothing else."""
+    key = hashlib.sha256(repr((zig_version(), C_FLAGS, zig_triple, zig_cpu, *variant)).encode())
     for file_name, content in sources.items():
         key.update(file_name.encode() + b"\0" + content + b"\0")
     folder = cache_folder() / f"{name}-{key.hexdigest()[:24]}"
     if not folder.is_dir():
-        _compile_sources(sources, folder, zig_triple, zig_cpu)
-    return sorted(folder.glob("*.o"))
+        try:
+            _compile_into_cache(sources, folder, zig_triple, zig_cpu, flags, finish)
+        except OSError as error:
+            raise OutputError(
+                f"the cache folder {folder.parent} can't be written: {error.strerror}; LEPTON_CACHE names another one"
+            ) from error
+    return folder
 
 
 def runtime_sources() -> dict[str, bytes]:
@@ -175,16 +218,14 @@ def write_runtime_headers(folder: Path) -> None:
             (folder / name).write_bytes(content)
 
 
-def _compile_sources(sources: dict[str, bytes], folder: Path, zig_triple: str, zig_cpu: str) -> None:
-    try:
-        _compile_into_cache(sources, folder, zig_triple, zig_cpu)
-    except OSError as error:
-        raise OutputError(
-            f"the cache folder {folder.parent} can't be written: {error.strerror}; LEPTON_CACHE names another one"
-        ) from error
-
-
-def _compile_into_cache(sources: dict[str, bytes], folder: Path, zig_triple: str, zig_cpu: str) -> None:
+def _compile_into_cache(
+    sources: dict[str, bytes],
+    folder: Path,
+    zig_triple: str,
+    zig_cpu: str,
+    flags: Sequence[str],
+    finish: Callable[[Path], None],
+) -> None:
     # Built beside its place and renamed: two compilations at once both succeed, and nobody sees half of it.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="objects-") as scratch:
         build = Path(scratch) / "objects"
@@ -193,11 +234,16 @@ def _compile_into_cache(sources: dict[str, bytes], folder: Path, zig_triple: str
             (build / name).write_bytes(content)
         for name in sources:
             if name.endswith(".c"):
-                compile_c(name, name[:-2] + ".o", build, zig_triple, zig_cpu, "-O2")
-        for name in sources:
-            (build / name).unlink()
+                compile_c(name, name[:-2] + ".o", build, zig_triple, zig_cpu, "-O2", *flags)
+        finish(build)
         try:
             build.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
+
+
+def _remove_sources(build: Path) -> None:
+    for path in build.iterdir():
+        if path.suffix != ".o":
+            path.unlink()

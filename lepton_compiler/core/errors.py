@@ -61,6 +61,10 @@ class RunError(LeptonError):
     """A compiled model failed while it ran."""
 
 
+class DeviceError(LeptonError):
+    """A device, or the agent on it, can't be reached, does not answer in time, or refuses what it was asked."""
+
+
 class InternalError(LeptonError):
     """The compiler broke one of its own rules; the message names the pass or step."""
 

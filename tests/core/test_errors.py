@@ -22,7 +22,7 @@ def test_what_the_user_can_mend_exits_with_2(kind: type[errors.LeptonError]) -> 
     assert kind("why").exit_code == 2
 
 
-@pytest.mark.parametrize("kind", [errors.InternalError, errors.RunError])
+@pytest.mark.parametrize("kind", [errors.InternalError, errors.RunError, errors.DeviceError])
 def test_what_the_user_can_not_mend_exits_with_1(kind: type[errors.LeptonError]) -> None:
     assert not issubclass(kind, errors.UserError)
     assert kind("why").exit_code == 1

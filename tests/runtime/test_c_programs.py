@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sanitizing_compiler import sanitizing_compiler
 from tiny_library import CSRC, MODELS, RUNTIME_SOURCES, ZIG, LibraryBuilder, manifest_of, run_compiler, write_manifest
 
 from lepton_compiler.core.errors import ArtifactError, InputError, RunError
@@ -55,20 +56,9 @@ def test_exercise(tmp_path: Path, program: str, model: str) -> None:
 @EXERCISES
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_exercise_under_sanitizers(tmp_path: Path, program: str, model: str, sanitizers: str) -> None:
-    compiler = _sanitizing_compiler(sanitizers, tmp_path)
+    compiler = sanitizing_compiler(sanitizers, tmp_path)
     flags = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
     run_to_the_end(build_exercise([compiler], program, model, tmp_path, flags))
-
-
-def _sanitizing_compiler(sanitizers: str, folder: Path) -> str:
-    """A system compiler whose sanitizers work on this machine; skips the test where there is none."""
-    source, probe = folder / "probe.c", folder / "probe"
-    source.write_text("int main(void) { return 0; }\n", encoding="ascii")
-    for compiler in filter(shutil.which, ("gcc", "clang")):
-        commands = ([compiler, f"-fsanitize={sanitizers}", str(source), "-o", str(probe)], [str(probe)])
-        if all(subprocess.run(command, capture_output=True).returncode == 0 for command in commands):
-            return compiler
-    pytest.skip(f"neither gcc nor clang can build and run programs with -fsanitize={sanitizers} here")
 
 
 def test_gcc_compiles_the_runtime(tmp_path: Path) -> None:

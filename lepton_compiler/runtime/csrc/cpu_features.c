@@ -124,6 +124,10 @@ static bool has_feature(const char *name) {
 
 #else
 
+static const struct {
+  const char *name;
+} features_known[] = {{NULL}};
+
 static bool has_feature(const char *name) {
   (void)name;
   return false;
@@ -145,4 +149,13 @@ lepton_status lepton_check_cpu_features(const char *const *features) {
                      "this processor or its operating system lacks features that the model was compiled for: %s; "
                      "compile it for a target that this machine has",
                      missing);
+}
+
+size_t lepton_list_cpu_features(const char **names, size_t capacity) {
+  size_t count = 0;
+  for (size_t i = 0; i < sizeof features_known / sizeof *features_known && count < capacity; i++) {
+    const char *name = features_known[i].name;
+    if (name != NULL && has_feature(name)) names[count++] = name;
+  }
+  return count;
 }

@@ -53,7 +53,13 @@ void lepton_session_unlock(lepton_session *session);
 /* Records why the run fails; only the first call of a run counts. Any thread. */
 void lepton_session_raise(lepton_session *session, lepton_status status, const char *text);
 
-/* run.c: ends the threads and frees their memory. */
+/* execute.c: starts the threads that are wanted, with their workspaces, where they do not run yet. */
+lepton_status lepton_prepare_threads(lepton_session *session);
+
+/* execute.c: calls the model's kernels once. */
+lepton_status lepton_execute(lepton_session *session);
+
+/* execute.c: ends the threads and frees their memory. */
 void lepton_release_threads(lepton_session *session);
 
 /* arguments.c: checks the inputs against the model and writes symbols and results (without data). */
