@@ -33,6 +33,7 @@ from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
 from lepton_compiler.passes.lowering.schedule_functions import ScheduleFunctions
 from lepton_compiler.passes.precision.convert_precision import ConvertPrecision, Precision
 from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
+from lepton_compiler.tuning.tuned_knobs import TunedKnobs
 
 
 def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
@@ -40,7 +41,9 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
 
     Raises:
         UserError: A disabled pass does not exist, or later stages can't do without it.
+        TuningLogError: There is no tuning log where one was named.
     """
+    tuned = TunedKnobs.load(options.tuning_logs) if options.tuning_logs else None
     winograd = WinogradPolicy(options.winograd, options.max_winograd_error)
     plans = (
         StagePlan(
@@ -84,7 +87,7 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
             ),
         ),
         StagePlan(Stage.LOWERED, ()),
-        StagePlan(Stage.SCHEDULED, (ScheduleFunctions(),)),
+        StagePlan(Stage.SCHEDULED, (ScheduleFunctions(tuned),)),
     )
     return _without(plans, options.disabled_passes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 PRECISIONS = ("fp32", "bf16", "mixed")
 """Element types of products and of what is stored between them, as users type them."""
@@ -25,6 +26,7 @@ class CompileOptions:
         precision: Element types of products: ``"fp32"``, ``"bf16"`` or ``"mixed"``.
         keep_fp32: Nodes whose products stay float32 all the same: names with ``*``, ``"first"`` or ``"last"``.
         max_winograd_error: Largest error that they may be estimated to cause, as a share of a convolution's range.
+        tuning_logs: Tuning logs, or folders of them, whose knobs take the place of the defaults.
         in_place: Whether kernels may write results over operands that are read for the last time.
     """
 
@@ -37,3 +39,4 @@ class CompileOptions:
     precision: str = "fp32"
     keep_fp32: tuple[str, ...] = ()
     in_place: bool = True
+    tuning_logs: tuple[Path, ...] = ()

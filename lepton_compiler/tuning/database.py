@@ -6,7 +6,7 @@ of another target is never given out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from lepton_compiler.tuning.log_files import find_logs
@@ -48,6 +48,12 @@ class Database:
         """The fastest right trial of a kernel for exactly this target."""
         order = self.ranked(Kernel(workload, target))
         return order[0] if order else None
+
+    def records(self) -> Iterator[TuningRecord]:
+        """Every record, kernel by kernel."""
+        for entries in self._trials.values():
+            for entry in entries:
+                yield entry.record
 
     def kernels(self) -> list[Kernel]:
         """The kernels with any trial, by target and workload."""

@@ -15,6 +15,7 @@ chunk, not one a row. The definition is in ``passes/lowering/convolution_compute
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -25,8 +26,9 @@ from lepton_compiler.targets.cpu.block_analysis import BlockInfo, iterations
 from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
 from lepton_compiler.targets.cpu.joined_axes import join_axes
+from lepton_compiler.targets.cpu.knobs import CHUNK_FACTORS, KnobChooser, choose
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
-from lepton_compiler.targets.cpu.register_tile import default_tile
+from lepton_compiler.targets.cpu.register_tile import RegisterTile, default_tile, register_tiles
 from lepton_compiler.targets.spec import TargetSpec
 
 _PIECES = 16
@@ -67,14 +69,32 @@ class ConvolutionKnobs:
 def default_knobs(sch: Schedule, info: BlockInfo, groups: int, spec: TargetSpec) -> ConvolutionKnobs:
     """The closed form: fewest estimated cycles in a tile, then enough pieces for the cores."""
     batch, blocks, pixels, _ = (axis.extent for axis in info.spatial)
+    assert blocks is not None, "channels are known"
     steps = iterations(info.reductions)
     tile = default_tile(spec, pixels, blocks // groups, steps)
     if pixels is None or steps is None:
         return ConvolutionKnobs(tile.rows, tile.vectors, 8)
+    chunks = _chunks(batch, blocks, pixels, tile)
+    return ConvolutionKnobs(tile.rows, tile.vectors, chunks, _scatters_channels(sch, info))
+
+
+def candidate_knobs(
+    info: BlockInfo, groups: int, default: ConvolutionKnobs, spec: TargetSpec
+) -> Iterator[ConvolutionKnobs]:
+    """What may be better: every tile that fits, with as many pieces as the cores need and more."""
+    batch, blocks, pixels, _ = (axis.extent for axis in info.spatial)
+    assert blocks is not None, "channels are known"
+    for tile in register_tiles(spec, pixels, blocks // groups):
+        for factor in CHUNK_FACTORS:
+            chunks = factor * default.chunks if pixels is None else _chunks(batch, blocks, pixels, tile, factor)
+            yield ConvolutionKnobs(tile.rows, tile.vectors, chunks, default.channels_last)
+
+
+def _chunks(batch: int | None, blocks: int, pixels: int, tile: RegisterTile, factor: int = 1) -> int:
+    """Pieces of the pixels, so that there are about ``factor * _PIECES`` with those of the output vectors."""
     tiles = math.ceil(pixels / tile.rows)
     pieces = (batch or 1) * blocks // tile.vectors
-    chunks = max(1, min(tiles // _FEWEST_TILES_IN_A_CHUNK, math.ceil(_PIECES / pieces)))
-    return ConvolutionKnobs(tile.rows, tile.vectors, chunks, _scatters_channels(sch, info))
+    return max(1, min(tiles // _FEWEST_TILES_IN_A_CHUNK, math.ceil(factor * _PIECES / pieces)))
 
 
 def _scatters_channels(sch: Schedule, info: BlockInfo) -> bool:
@@ -92,12 +112,13 @@ def _scatters_channels(sch: Schedule, info: BlockInfo) -> bool:
 
 
 def schedule_convolution(
-    sch: Schedule, spec: TargetSpec, knobs: ConvolutionKnobs | None = None
+    sch: Schedule, spec: TargetSpec, knobs: ConvolutionKnobs | KnobChooser | None = None
 ) -> tuple[Schedule, str]:
     """Applies the schedule; returns the schedule to go on with and the knob values in words."""
     info = find_anchor(sch, "convolution")
     groups = int(sch.get(info.block).annotations.get("lepton.groups", 1))
-    chosen = knobs or default_knobs(sch, info, groups, spec)
+    default = default_knobs(sch, info, groups, spec)
+    chosen = choose(knobs, default, lambda: candidate_knobs(info, groups, default, spec))
     lanes = info.spatial[3].extent
     work = iterations(info.axes)
     _copy_input(sch, info.block, channels_last=chosen.channels_last)

@@ -13,6 +13,7 @@ The definition is in ``passes/lowering/depthwise_compute.py``. An odd width ends
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm.s_tir import Schedule
@@ -21,6 +22,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from lepton_compiler.targets.cpu.block_analysis import BlockInfo, iterations
 from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
+from lepton_compiler.targets.cpu.knobs import KnobChooser, choose
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.parallel_grain import is_worth_sharing
 from lepton_compiler.targets.spec import TargetSpec
@@ -28,6 +30,9 @@ from lepton_compiler.targets.spec import TargetSpec
 _MOST_UNROLLED_TAPS = 25
 """A 5 by 5 kernel; larger ones keep their rows of taps as a loop."""
 _ROWS_OF_UNKNOWN_HEIGHT = 4
+
+
+_MOST_TILE_VECTORS = 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,18 @@ def default_knobs(rows: int | None, columns: int | None, spec: TargetSpec) -> De
     return DepthwiseKnobs(-(-rows // tiles), vectors)
 
 
-def schedule_depthwise(sch: Schedule, spec: TargetSpec, knobs: DepthwiseKnobs | None = None) -> tuple[Schedule, str]:
+def candidate_knobs(rows: int | None, columns: int | None, spec: TargetSpec) -> Iterator[DepthwiseKnobs]:
+    """What may be better: every tile that leaves registers for inputs and weights."""
+    most = spec.vector_registers * 3 // 4
+    widest = _MOST_TILE_VECTORS if columns is None else max(1, -(-columns // spec.vector_lanes()))
+    for vectors in range(1, min(widest, _MOST_TILE_VECTORS) + 1):
+        for height in range(1, min(most // vectors, rows or most) + 1):
+            yield DepthwiseKnobs(height, vectors)
+
+
+def schedule_depthwise(
+    sch: Schedule, spec: TargetSpec, knobs: DepthwiseKnobs | KnobChooser | None = None
+) -> tuple[Schedule, str]:
     """Applies the schedule; returns the schedule to go on with and the knob values in words."""
     info = find_anchor(sch, "depthwise_convolution")
     lanes = spec.vector_lanes()
@@ -68,7 +84,8 @@ def schedule_depthwise(sch: Schedule, spec: TargetSpec, knobs: DepthwiseKnobs | 
     output = gather_epilogue(sch, info.block)
     notes = schedule_other_stages(sch, {info.name, output.name, sch.get(planes).name_hint}, spec)
     rows = output.axes[-2].extent if len(output.axes) > 3 else 1
-    chosen = knobs or default_knobs(rows, output.axes[-1].extent, spec)
+    columns = output.axes[-1].extent
+    chosen = choose(knobs, default_knobs(rows, columns, spec), lambda: candidate_knobs(rows, columns, spec))
     plane, tile = _tile_output(sch, output, chosen, lanes, share=share)
     _sum_in_registers(sch, info, tile, lanes)
     _vectorize_epilogue(sch, output.block)

@@ -15,6 +15,7 @@ in ``passes/lowering/matmul_computes.py``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -25,9 +26,10 @@ from lepton_compiler.targets.cpu.block_analysis import BlockInfo, iterations
 from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
 from lepton_compiler.targets.cpu.joined_axes import join_axes
+from lepton_compiler.targets.cpu.knobs import CHUNK_FACTORS, KnobChooser, choose
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.prefetch_weights import TilePosition, prefetch_weights
-from lepton_compiler.targets.cpu.register_tile import default_tile
+from lepton_compiler.targets.cpu.register_tile import RegisterTile, default_tile, register_tiles
 from lepton_compiler.targets.spec import TargetSpec
 
 _PIECES = 16
@@ -75,29 +77,52 @@ def default_knobs(
     tile = default_tile(spec, rows, vectors, inner)
     if inner is not None and tile.vectors * inner * spec.vector_lanes() * 4 > _MOST_GROUP_BYTES and rows != 1:
         tile = default_tile(spec, rows, math.gcd(vectors, _FEWER_VECTORS), inner)
+    return MatmulKnobs(tile.rows, tile.vectors, _chunks(batch, rows, vectors, tile))
+
+
+def candidate_knobs(
+    batch: int | None, rows: int | None, columns: int | None, spec: TargetSpec
+) -> Iterator[MatmulKnobs]:
+    """What may be better: every tile that fits, with as many pieces as the cores need and more.
+
+    The arguments are those of ``default_knobs``.
+    """
+    vectors = 64 if columns is None else max(1, columns // spec.vector_lanes())
+    for tile in register_tiles(spec, rows, vectors):
+        for factor in CHUNK_FACTORS:
+            yield MatmulKnobs(tile.rows, tile.vectors, _chunks(batch, rows, vectors, tile, factor))
+
+
+def _chunks(batch: int | None, rows: int | None, vectors: int, tile: RegisterTile, factor: int = 1) -> int:
+    """Pieces of the rows, so that there are about ``factor * _PIECES`` with those of the columns."""
+    wanted = factor * _PIECES
     pieces = (batch or 1) * max(1, vectors // tile.vectors)
     if rows is None:
-        return MatmulKnobs(tile.rows, tile.vectors, 1 if pieces >= _PIECES else 4)
-    chunks = min(-(-rows // tile.rows), -(-_PIECES // pieces))
-    return MatmulKnobs(tile.rows, tile.vectors, chunks)
+        return 1 if pieces >= wanted else 4
+    return min(-(-rows // tile.rows), -(-wanted // pieces))
 
 
-def schedule_dense(sch: Schedule, spec: TargetSpec, knobs: MatmulKnobs | None = None) -> tuple[Schedule, str]:
+def schedule_dense(
+    sch: Schedule, spec: TargetSpec, knobs: MatmulKnobs | KnobChooser | None = None
+) -> tuple[Schedule, str]:
     """Schedules a product with a packed right side; returns the schedule to go on with and the knob values in words."""
     info = find_anchor(sch, "dense")
     rows, blocks, lanes = (axis.extent for axis in info.spatial)
-    chosen = knobs or default_knobs(1, rows, blocks * lanes, info.reductions[0].extent, spec)
+    default = default_knobs(1, rows, blocks * lanes, info.reductions[0].extent, spec)
+    chosen = choose(knobs, default, lambda: candidate_knobs(1, rows, blocks * lanes, spec))
     return _schedule(sch, info, chosen, lanes, spec)
 
 
-def schedule_matmul(sch: Schedule, spec: TargetSpec, knobs: MatmulKnobs | None = None) -> tuple[Schedule, str]:
+def schedule_matmul(
+    sch: Schedule, spec: TargetSpec, knobs: MatmulKnobs | KnobChooser | None = None
+) -> tuple[Schedule, str]:
     """Schedules a product of two run-time operands; returns the schedule to go on with and the knob values in words."""
     info = find_anchor(sch, "matmul")
     *batch, rows, columns = info.spatial
     lanes = spec.vector_lanes()
-    chosen = knobs or default_knobs(
-        iterations(tuple(batch)), rows.extent, columns.extent, info.reductions[0].extent, spec
-    )
+    products = iterations(tuple(batch))
+    default = default_knobs(products, rows.extent, columns.extent, info.reductions[0].extent, spec)
+    chosen = choose(knobs, default, lambda: candidate_knobs(products, rows.extent, columns.extent, spec))
     return _schedule(sch, info, chosen, lanes, spec)
 
 

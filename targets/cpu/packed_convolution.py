@@ -15,6 +15,7 @@ of a pointwise convolution count as one row. The definition is in ``passes/lower
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm.s_tir import Schedule
@@ -24,10 +25,12 @@ from lepton_compiler.targets.cpu.block_analysis import BlockInfo, iterations
 from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
 from lepton_compiler.targets.cpu.joined_axes import join_axes
+from lepton_compiler.targets.cpu.knobs import CHUNK_FACTORS, KnobChooser, choose
 from lepton_compiler.targets.cpu.pixel_tile import (
     PixelTile,
     default_pixel_tile,
     even_chunks,
+    pixel_tiles,
     split_tiles,
     sum_in_registers,
     vectorize_tile,
@@ -59,22 +62,46 @@ class PackedConvolutionKnobs:
 
 def default_knobs(info: BlockInfo, groups: int, spec: TargetSpec) -> PackedConvolutionKnobs:
     """The closed form: fewest estimated cycles in a tile, then enough pieces for the cores."""
-    batch, blocks, *place, _ = (axis.extent for axis in info.spatial)
-    rows, columns = (place[-2] if len(place) > 1 else 1), place[-1]
-    tile = default_pixel_tile(spec, rows, columns, blocks // groups, iterations(info.reductions))
-    pieces = (batch or 1) * blocks // tile.vectors
-    split, height = (rows, tile.rows) if len(place) > 1 else (columns, tile.columns)
+    rows, columns = _rows_and_columns(info)
+    tile = default_pixel_tile(spec, rows, columns, _blocks(info) // groups, iterations(info.reductions))
+    return PackedConvolutionKnobs(tile, _chunks(info, tile))
+
+
+def candidate_knobs(info: BlockInfo, groups: int, spec: TargetSpec) -> Iterator[PackedConvolutionKnobs]:
+    """What may be better: every tile that fits, with as many pieces as the cores need and more."""
+    rows, columns = _rows_and_columns(info)
+    for tile in pixel_tiles(spec, rows, columns, _blocks(info) // groups):
+        for factor in CHUNK_FACTORS:
+            yield PackedConvolutionKnobs(tile, _chunks(info, tile, factor))
+
+
+def _blocks(info: BlockInfo) -> int:
+    blocks = info.spatial[1].extent
+    assert blocks is not None, "channels are known"
+    return blocks
+
+
+def _rows_and_columns(info: BlockInfo) -> tuple[int | None, int | None]:
+    _, _, *place, _ = (axis.extent for axis in info.spatial)
+    return (place[-2] if len(place) > 1 else 1), place[-1]
+
+
+def _chunks(info: BlockInfo, tile: PixelTile, factor: int = 1) -> int:
+    """Pieces of the rows, so that there are about ``factor * _PIECES`` with those of the output vectors."""
+    batch, _, *place, _ = (axis.extent for axis in info.spatial)
+    pieces = (batch or 1) * _blocks(info) // tile.vectors
+    split, height = (place[-2], tile.rows) if len(place) > 1 else (place[-1], tile.columns)
     tiles = _PIECES if split is None else math.ceil(split / height)
-    return PackedConvolutionKnobs(tile, even_chunks(tiles, math.ceil(_PIECES / pieces)))
+    return even_chunks(tiles, math.ceil(factor * _PIECES / pieces))
 
 
 def schedule_packed_convolution(
-    sch: Schedule, spec: TargetSpec, knobs: PackedConvolutionKnobs | None = None
+    sch: Schedule, spec: TargetSpec, knobs: PackedConvolutionKnobs | KnobChooser | None = None
 ) -> tuple[Schedule, str]:
     """Applies the schedule; returns the schedule to go on with and the knob values in words."""
     info = find_anchor(sch, "packed_convolution")
     groups = int(sch.get(info.block).annotations.get("lepton.groups", 1))
-    chosen = knobs or default_knobs(info, groups, spec)
+    chosen = choose(knobs, default_knobs(info, groups, spec), lambda: candidate_knobs(info, groups, spec))
     work = iterations(info.axes)
     reductions = len(info.reductions)
     _split_border(sch, info.block)

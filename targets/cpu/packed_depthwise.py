@@ -13,6 +13,7 @@ The definition is in ``passes/lowering/packed_convolution_computes.py``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm.s_tir import Schedule
@@ -21,6 +22,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from lepton_compiler.targets.cpu.block_analysis import iterations
 from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
+from lepton_compiler.targets.cpu.knobs import CHUNK_FACTORS, KnobChooser, choose
 from lepton_compiler.targets.cpu.parallel_grain import is_worth_sharing
 from lepton_compiler.targets.cpu.pixel_tile import even_chunks, split_tiles, sum_in_registers, vectorize_tile
 from lepton_compiler.targets.spec import TargetSpec
@@ -28,6 +30,7 @@ from lepton_compiler.targets.spec import TargetSpec
 _MOST_UNROLLED_TAPS = 9
 """A 3 by 3 kernel; of larger ones only a row of taps is unrolled."""
 _TYPICAL_ROWS = 32
+_MOST_TILE_ROWS = 4
 _PIECES = 16
 """Parallel pieces that a layer is cut into."""
 
@@ -65,8 +68,27 @@ def default_knobs(
     # Where all taps are unrolled, their weights stay in registers too.
     accumulators = spec.vector_registers // (4 if taps <= _MOST_UNROLLED_TAPS else 3)
     height, across = _tile(rows, columns, max(2, accumulators))
+    return PackedDepthwiseKnobs(height, across, _chunks(rows, height, planes))
+
+
+def candidate_knobs(
+    rows: int | None, columns: int | None, planes: int | None, spec: TargetSpec
+) -> Iterator[PackedDepthwiseKnobs]:
+    """What may be better: every tile that leaves registers for weights, with as many pieces as the cores need and more.
+
+    The arguments are those of ``default_knobs``.
+    """
+    most = spec.vector_registers // 2
+    for height in range(1, min(most, rows or _TYPICAL_ROWS, _MOST_TILE_ROWS) + 1):
+        for across in range(1, min(most // height, columns or most) + 1):
+            for factor in CHUNK_FACTORS:
+                yield PackedDepthwiseKnobs(height, across, _chunks(rows, height, planes, factor))
+
+
+def _chunks(rows: int | None, height: int, planes: int | None, factor: int = 1) -> int:
+    """Pieces of the rows, so that there are about ``factor * _PIECES`` with those of the channels."""
     tiles = math.ceil((rows or _TYPICAL_ROWS) / height)
-    return PackedDepthwiseKnobs(height, across, even_chunks(tiles, math.ceil(_PIECES / (planes or 1))))
+    return even_chunks(tiles, math.ceil(factor * _PIECES / (planes or 1)))
 
 
 def _tile(rows: int | None, columns: int | None, accumulators: int) -> tuple[int, int]:
@@ -79,7 +101,7 @@ def _tile(rows: int | None, columns: int | None, accumulators: int) -> tuple[int
 
 
 def schedule_packed_depthwise(
-    sch: Schedule, spec: TargetSpec, knobs: PackedDepthwiseKnobs | None = None
+    sch: Schedule, spec: TargetSpec, knobs: PackedDepthwiseKnobs | KnobChooser | None = None
 ) -> tuple[Schedule, str]:
     """Applies the schedule; returns the schedule to go on with and the knob values in words."""
     info = find_anchor(sch, "packed_depthwise")
@@ -91,7 +113,9 @@ def schedule_packed_depthwise(
     *place, _ = (axis.extent for axis in info.spatial[2:])
     rows, columns = (place[-2] if len(place) > 1 else 1), place[-1]
     taps = iterations(info.reductions) or 0
-    chosen = knobs or default_knobs(rows, columns, iterations(info.spatial[:2]), taps, spec)
+    planes = iterations(info.spatial[:2])
+    default = default_knobs(rows, columns, planes, taps, spec)
+    chosen = choose(knobs, default, lambda: candidate_knobs(rows, columns, planes, spec))
     tile = _tile_output(sch, output.block, chosen, share=share)
     for block in bordered:
         # The conditions cost less than a copy: they are the same for all lanes, and true away from the border.

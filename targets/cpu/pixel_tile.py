@@ -51,7 +51,15 @@ def default_pixel_tile(
         vectors: Vectors of output channels in all; the tile's divides it.
         steps: Length of the reduction, None where symbolic.
     """
-    candidates = [
+    return min(
+        pixel_tiles(spec, rows, columns, vectors),
+        key=lambda tile: (_cycles(spec, tile, rows, columns, vectors, steps or 64), -tile.columns, tile.vectors),
+    )
+
+
+def pixel_tiles(spec: TargetSpec, rows: int | None, columns: int | None, vectors: int) -> list[PixelTile]:
+    """Every tile that fits into the registers; the arguments are those of ``default_pixel_tile``."""
+    return [
         PixelTile(width, height, across)
         for width in range(1, _MOST_VECTORS + 1)
         if vectors % width == 0
@@ -59,10 +67,6 @@ def default_pixel_tile(
         for height in range(1, min(_MOST_PIXELS // across, rows or _MOST_PIXELS) + 1)
         if _fits(spec, height * across, width)
     ]
-    return min(
-        candidates,
-        key=lambda tile: (_cycles(spec, tile, rows, columns, vectors, steps or 64), -tile.columns, tile.vectors),
-    )
 
 
 def _fits(spec: TargetSpec, pixels: int, vectors: int) -> bool:
@@ -88,16 +92,21 @@ def _pieces(size: int, tile: int) -> list[tuple[int, int]]:
 
 def even_tile(spec: TargetSpec, rows: int, columns: int, vectors: int) -> PixelTile:
     """The tile with the fewest cycles a product, of those that divide a row, or are whole rows that divide all."""
-    candidates = [
+    return min(
+        even_tiles(spec, rows, columns, vectors),
+        key=lambda tile: tile_cycles(spec, tile.columns, tile.vectors, 64) / tile.columns / tile.vectors,
+    )
+
+
+def even_tiles(spec: TargetSpec, rows: int, columns: int, vectors: int) -> list[PixelTile]:
+    """Every tile that divides a row, or is whole rows that divide all."""
+    return [
         PixelTile(width, 1, across)
         for width in range(1, _MOST_VECTORS + 1)
         for across in range(1, _MOST_PIXELS + 1)
         if vectors % width == 0 and (columns % across == 0 or (across % columns == 0 and rows * columns % across == 0))
         if _fits(spec, across, width)
     ]
-    return min(
-        candidates, key=lambda tile: tile_cycles(spec, tile.columns, tile.vectors, 64) / tile.columns / tile.vectors
-    )
 
 
 def even_chunks(tiles: int, wanted: int) -> int:

@@ -49,16 +49,21 @@ def default_tile(spec: TargetSpec, rows: int | None, vectors: int, steps: int | 
         vectors: Number of vectors in all; the tile's divides it.
         steps: Length of the reduction, None where it is symbolic.
     """
-    candidates = [
+    return min(
+        register_tiles(spec, rows, vectors),
+        key=lambda tile: (_cycles(spec, tile, rows or _TYPICAL_ROWS, vectors, steps or 64), -tile.rows),
+    )
+
+
+def register_tiles(spec: TargetSpec, rows: int | None, vectors: int) -> list[RegisterTile]:
+    """Every tile that fits into the registers; the arguments are those of ``default_tile``."""
+    return [
         RegisterTile(height, width)
         for width in range(1, (_MOST_VECTORS_OF_ONE_ROW if rows == 1 else _MOST_VECTORS) + 1)
         if vectors % width == 0
         for height in range(1, _MOST_ROWS + 1)
         if _fits(spec, height, width) and height <= (rows or height)
     ]
-    return min(
-        candidates, key=lambda tile: (_cycles(spec, tile, rows or _TYPICAL_ROWS, vectors, steps or 64), -tile.rows)
-    )
 
 
 def tall_tile(spec: TargetSpec, rows: int) -> RegisterTile:

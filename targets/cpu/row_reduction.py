@@ -13,6 +13,7 @@ order differs from a plain loop's; the rounding error of a long sum becomes smal
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm import ir, tirx
@@ -22,6 +23,7 @@ from tvm_ffi import structural_equal
 
 from lepton_compiler.targets.cpu.block_analysis import Axis, BlockInfo, element_bits, iterations, root_blocks
 from lepton_compiler.targets.cpu.inlining import inline_elementwise
+from lepton_compiler.targets.cpu.knobs import KnobChooser, choose
 from lepton_compiler.targets.cpu.loop_kinds import mark_parallel, mark_vectorized
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.parallel_grain import is_worth_sharing
@@ -29,6 +31,9 @@ from lepton_compiler.targets.spec import TargetSpec
 
 _CHAINS = 4
 """Partial results in flight, to hide the latency of an addition."""
+
+
+_CANDIDATE_CHAINS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,14 @@ class RowReductionKnobs:
 def default_knobs(row: int | None, lanes: int) -> RowReductionKnobs:
     """Full vectors; several chains where the row is long enough to fill them a few times."""
     return RowReductionKnobs(lanes, _CHAINS if row is None or row >= 2 * _CHAINS * lanes else 1)
+
+
+def candidate_knobs(row: int | None, lanes: int) -> Iterator[RowReductionKnobs]:
+    """What may be better: narrower vectors, and fewer or more chains."""
+    for width in (lanes, lanes // 2):
+        for chains in _CANDIDATE_CHAINS:
+            if width >= 1 and (row is None or chains == 1 or row >= 2 * chains * width):
+                yield RowReductionKnobs(width, chains)
 
 
 def row_axes(sch: Schedule, infos: list[BlockInfo]) -> int | None:
@@ -108,7 +121,7 @@ def _is_place(place: ir.Range, axis: Axis) -> bool:
 
 
 def schedule_row_reduction(
-    sch: Schedule, spec: TargetSpec, knobs: RowReductionKnobs | None = None
+    sch: Schedule, spec: TargetSpec, knobs: RowReductionKnobs | KnobChooser | None = None
 ) -> tuple[Schedule, str]:
     """Schedules a function that ``row_axes`` knows once its elementwise stages are inlined.
 
@@ -120,7 +133,8 @@ def schedule_row_reduction(
     rows = row_axes(sch, infos) or 0
     lanes = min(spec.vector_lanes(max(element_bits(sch, info), 8)) for info in infos)
     lengths = [iterations(info.reductions) for info in infos if info.is_reduction]
-    chosen = knobs or default_knobs(None if None in lengths else max(lengths), lanes)
+    longest = None if None in lengths else max(lengths)
+    chosen = choose(knobs, default_knobs(longest, lanes), lambda: candidate_knobs(longest, lanes))
     share = any(is_worth_sharing(info.axes) for info in infos)
     # Each reduction is split and decomposed before the next is touched, and conditions on elementwise stages come last:
     # TVM takes no stage for a reduction that stands behind one that was split with a condition.

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import tvm
 from tvm import tirx
@@ -21,6 +22,7 @@ from lepton_compiler.targets.cpu.depthwise_convolution import schedule_depthwise
 from lepton_compiler.targets.cpu.generic import schedule_generic
 from lepton_compiler.targets.cpu.index_division import divide_sizes
 from lepton_compiler.targets.cpu.inlining import inline_elementwise
+from lepton_compiler.targets.cpu.knobs import CandidateCollector
 from lepton_compiler.targets.cpu.loop_kinds import apply_marked_kinds
 from lepton_compiler.targets.cpu.loop_tail import split_tails
 from lepton_compiler.targets.cpu.matmul import schedule_dense, schedule_matmul
@@ -56,7 +58,7 @@ class ScheduledFunction:
 
 ROW_REDUCTION = "row_reduction"
 
-Scheduler = Callable[[Schedule, TargetSpec], tuple[Schedule, str]]
+Scheduler = Callable[[Schedule, TargetSpec, Any], tuple[Schedule, str]]
 
 _SCHEDULERS: dict[str, Scheduler] = {
     "convolution": schedule_convolution,
@@ -78,8 +80,15 @@ def knob_types() -> dict[str, type]:
     return {anchor: typing.get_args(hint)[0] for anchor, hint in hints.items()}
 
 
-def schedule_function(func: tirx.PrimFunc, spec: TargetSpec) -> ScheduledFunction:
-    """Schedules ``func`` for ``spec``; works for every PrimFunc, static or symbolic."""
+def schedule_function(func: tirx.PrimFunc, spec: TargetSpec, knobs: Any = None) -> ScheduledFunction:
+    """Schedules ``func`` for ``spec``; works for every PrimFunc, static or symbolic.
+
+    Args:
+        func: The unscheduled function.
+        spec: What to schedule it for.
+        knobs: Those of its anchor's schedule, or a ``KnobChooser``; None for the default. Anchors without knobs take
+            none.
+    """
     if not isinstance(func.body, SBlockRealize):
         return _result(func, "opaque", "as written")
     written = func.body.block.annotations
@@ -89,11 +98,23 @@ def schedule_function(func: tirx.PrimFunc, spec: TargetSpec) -> ScheduledFunctio
     if anchor is None:
         return _schedule_generic(func, spec)
     try:
-        sch, words = _SCHEDULERS[anchor](_new_schedule(func), spec)
+        sch, words = _SCHEDULERS[anchor](_new_schedule(func), spec, knobs)
     except ScheduleError as error:
         # TVM checks the legality of each step; what an unusual epilogue makes illegal still has a correct schedule.
         return _schedule_generic(func, spec, refused=f"no {anchor} schedule: {_first_reason(error)}")
     return _result(_finish(_scheduled(sch)), anchor, words)
+
+
+def default_knobs_of(func: tirx.PrimFunc, spec: TargetSpec) -> Any:
+    """The knobs of the closed form for ``func``; None where its schedule has none."""
+    collector = CandidateCollector[Any]()
+    schedule_function(func, spec, collector)
+    return collector.default
+
+
+def schedule_reference(func: tirx.PrimFunc, spec: TargetSpec) -> ScheduledFunction:
+    """The generic schedule, whatever the anchor: slow, and independent of the schedules that it serves to check."""
+    return _schedule_generic(func, spec)
 
 
 def _find_anchor(func: tirx.PrimFunc) -> str | None:

@@ -16,6 +16,7 @@ itself. The definition is in ``passes/winograd/winograd_compute.py``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm.s_tir import Schedule
@@ -24,8 +25,9 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from lepton_compiler.targets.cpu.block_analysis import describe_block, iterations
 from lepton_compiler.targets.cpu.epilogue import find_anchor, gather_epilogue
 from lepton_compiler.targets.cpu.generic import schedule_other_stages
+from lepton_compiler.targets.cpu.knobs import KnobChooser, choose
 from lepton_compiler.targets.cpu.loop_kinds import mark_parallel, mark_vectorized
-from lepton_compiler.targets.cpu.pixel_tile import even_tile, loops_below, sum_in_registers
+from lepton_compiler.targets.cpu.pixel_tile import even_tile, even_tiles, loops_below, sum_in_registers
 from lepton_compiler.targets.cpu.prefetch_weights import TilePosition, prefetch_weights
 from lepton_compiler.targets.spec import TargetSpec
 
@@ -79,7 +81,24 @@ def default_knobs(rows: int, columns: int, out_blocks: int, weight_bytes: int, s
     return WinogradKnobs(max(1, tile.columns // columns), tile.columns, tile.vectors, min(tile.columns, columns))
 
 
-def schedule_winograd(sch: Schedule, spec: TargetSpec, knobs: WinogradKnobs | None = None) -> tuple[Schedule, str]:
+def candidate_knobs(rows: int, columns: int, out_blocks: int, spec: TargetSpec) -> Iterator[WinogradKnobs]:
+    """What may be better: steps that are parallel for themselves, chunks of whole rows, and chunks of parts of rows.
+
+    The arguments are those of ``default_knobs``. Chunks divide rows and columns, and there are enough of them for the
+    cores.
+    """
+    for tile in even_tiles(spec, rows, columns, out_blocks):
+        yield WinogradKnobs(None, tile.columns, tile.vectors)
+    for height in (count for count in range(1, rows + 1) if rows % count == 0):
+        for across in (count for count in range(1, columns + 1) if columns % count == 0):
+            if rows // height * (columns // across) >= _FEWEST_CHUNKS:
+                for tile in even_tiles(spec, height, across, out_blocks):
+                    yield WinogradKnobs(height, tile.columns, tile.vectors, across if across < columns else None)
+
+
+def schedule_winograd(
+    sch: Schedule, spec: TargetSpec, knobs: WinogradKnobs | KnobChooser | None = None
+) -> tuple[Schedule, str]:
     """Applies the schedule; returns the schedule to go on with and the knob values in words."""
     info = find_anchor(sch, "winograd")
     _, out_blocks, rows, columns, *_ = (axis.extent for axis in info.spatial)
@@ -88,7 +107,8 @@ def schedule_winograd(sch: Schedule, spec: TargetSpec, knobs: WinogradKnobs | No
     assert channels is not None
     vector_bytes = channels * spec.vector_lanes() * 4
     weight_bytes = _places(sch) * out_blocks * vector_bytes
-    chosen = knobs or default_knobs(rows, columns, out_blocks, weight_bytes, spec)
+    default = default_knobs(rows, columns, out_blocks, weight_bytes, spec)
+    chosen = choose(knobs, default, lambda: candidate_knobs(rows, columns, out_blocks, spec))
     output = gather_epilogue(sch, info.block)
     done = {"padded", "half_data", "data", "sums", "products", "half_result", info.name, output.name}
     notes = schedule_other_stages(sch, done, spec)

@@ -1,0 +1,127 @@
+"""BuildPool: processes that build kernels, each candidate within limits of time and memory.
+
+Every process belongs to a thread here that feeds it. A candidate that crashes, hangs or devours the memory of the
+compiler costs its process, which is replaced, and nothing else.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, cast
+
+from tvm import tirx
+
+from lepton_compiler.devices.trial import KernelLibrary
+from lepton_compiler.targets.spec import TargetSpec
+from lepton_compiler.tuning.build_worker import BuildReply, BuildRequest, serve
+
+_PRELOADED = "lepton_compiler.tuning.build_worker"
+_END_SECONDS = 1.0
+
+
+class BuildFailure(Exception):
+    """A candidate could not be built; ``refused`` where its schedule does not take the knobs."""
+
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.refused = refused
+
+
+@dataclass(frozen=True)
+class BuildLimits:
+    """What building one candidate may take."""
+
+    seconds: float = 60.0
+    memory_bytes: int = 4 << 30
+
+
+class BuildPool:
+    """A number of processes that build for one target; used as a context."""
+
+    def __init__(self, target: TargetSpec, processes: int, limits: BuildLimits = BuildLimits()) -> None:
+        self._target = target
+        self._limits = limits
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([_PRELOADED])
+        self._own = threading.local()
+        self._processes: set[_Process] = set()
+        self._threads = ThreadPoolExecutor(processes, thread_name_prefix="build")
+
+    def submit(self, workload: str, function: tirx.PrimFunc, knobs: Any) -> Future[KernelLibrary]:
+        """Builds a kernel, with its reference schedule where ``knobs`` is None.
+
+        The future's result is the library, or raises ``BuildFailure``.
+        """
+        return self._threads.submit(self._build, workload, function, knobs)
+
+    def close(self) -> None:
+        """Drops what was not begun, and ends the processes."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in list(self._processes):
+            process.kill()
+        self._threads.shutdown()
+
+    def __enter__(self) -> BuildPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _build(self, workload: str, function: tirx.PrimFunc, knobs: Any) -> KernelLibrary:
+        process: _Process | None = getattr(self._own, "process", None)
+        if process is None:
+            process = self._own.process = _Process(self._context, self._target, self._limits.memory_bytes)
+            self._processes.add(process)
+        try:
+            reply = process.ask(workload, function, knobs, self._limits.seconds)
+        except BuildFailure:
+            self._processes.discard(process)
+            self._own.process = None
+            raise
+        if reply.library is None:
+            raise BuildFailure(reply.failure, refused=reply.refused)
+        return reply.library
+
+
+class _Process:
+    """One process with its pipe, for one thread."""
+
+    def __init__(
+        self, context: multiprocessing.context.ForkServerContext, target: TargetSpec, memory_bytes: int
+    ) -> None:
+        connection, far_end = context.Pipe()
+        self._connection = cast(Connection, connection)
+        self._seen: set[str] = set()
+        self._process = context.Process(target=serve, args=(far_end, target, memory_bytes), daemon=True)
+        self._process.start()
+        far_end.close()
+
+    def ask(self, workload: str, function: tirx.PrimFunc, knobs: Any, seconds: float) -> BuildReply:
+        """Builds one kernel.
+
+        Raises:
+            BuildFailure: The process died or took too long, and is no more.
+        """
+        request = BuildRequest(workload, None if workload in self._seen else function, knobs)
+        try:
+            self._connection.send(request)
+            self._seen.add(workload)
+            if self._connection.poll(seconds):
+                return self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._process.join(_END_SECONDS)
+            raise BuildFailure(f"the compiler's process ended with code {self._process.exitcode}") from error
+        self.kill()
+        raise BuildFailure(f"the compiler took longer than {seconds:g} s")
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        self._process.kill()
+        self._process.join(_END_SECONDS)

@@ -1,0 +1,65 @@
+"""TunedKnobs: what tuning logs say about the kernels that are being compiled.
+
+A record counts for exactly its kernel and target, and only where it beat the default by more than noise, both of which
+the same logs have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tvm import tirx
+
+from lepton_compiler.targets.cpu.knobs import TunedChoice
+from lepton_compiler.targets.cpu.schedule import default_knobs_of, knob_types
+from lepton_compiler.targets.spec import TargetSpec
+from lepton_compiler.tuning.database import Database
+from lepton_compiler.tuning.knob_check import why_knobs_do_not_fit
+from lepton_compiler.tuning.knob_values import from_values, to_values
+from lepton_compiler.tuning.log_reader import Entry, Problem
+from lepton_compiler.tuning.ranking import Kernel
+from lepton_compiler.tuning.record import TunedTarget
+from lepton_compiler.tuning.task_search import SIGNIFICANT_GAIN
+from lepton_compiler.tuning.workload_key import workload_key
+
+
+class TunedKnobs:
+    """Knobs by kernel, from logs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def load(cls, paths: Iterable[Path]) -> TunedKnobs:
+        """Reads logs and folders of logs.
+
+        Raises:
+            TuningLogError: A path does not exist, or holds no log.
+        """
+        return cls(Database.load(paths, why_knobs_do_not_fit))
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Lines that were skipped."""
+        return self._database.problems
+
+    def find(self, function: tirx.PrimFunc, target: TargetSpec) -> TunedChoice | None:
+        """The best knobs of a kernel; None where the logs know none that are better than its default."""
+        ranked = self._database.ranked(Kernel(workload_key(function), TunedTarget.of(target)))
+        if not ranked:
+            return None
+        best = ranked[0].record
+        default = to_values(default_knobs_of(function, target))
+        standard = next((entry.record for entry in ranked if entry.record.knobs == default), None)
+        if best.knobs == default or standard is None:
+            return None
+        assert best.median_s is not None and standard.median_s is not None, "right trials have times"
+        gain = standard.median_s / best.median_s
+        if gain < 1 / (1 - SIGNIFICANT_GAIN):
+            return None
+        return TunedChoice(best.anchor, from_values(knob_types()[best.anchor], best.knobs), _place(ranked[0]), gain)
+
+
+def _place(entry: Entry) -> str:
+    return f"{entry.log}:{entry.line}"
