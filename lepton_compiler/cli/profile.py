@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lepton_compiler.cli.graph_options import graph_options
 from lepton_compiler.cli.kernel_table import kernel_columns, kernel_rows, profile_summary
-from lepton_compiler.cli.model_argument import as_artifact, compile_options, make_feed
+from lepton_compiler.cli.model_argument import as_artifact, make_feed
 from lepton_compiler.cli.options import (
     feed_options,
     file_path,
     format_option,
     input_shapes_option,
     parse_shapes,
-    precision_options,
     target_option,
     threads_option,
 )
 from lepton_compiler.cli.rendering import bytes_text, machine_text, progress, show_json, show_table, warn_of_load
+from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
     from lepton_compiler.evaluation.kernel_profile import KernelProfile, ModelProfile
@@ -34,7 +36,7 @@ _PACKAGES = ("apache-tvm", "numpy")
 @feed_options
 @input_shapes_option
 @target_option
-@precision_options
+@graph_options
 @threads_option
 @click.option("--runs", type=click.IntRange(1), default=20, show_default=True, help="Runs whose medians are shown.")
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Show the N longest kernels; all if left out.")
@@ -49,8 +51,7 @@ def command(
     allow_nan: bool,
     input_shapes: tuple[str, ...],
     target: str,
-    precision: str,
-    keep_fp32: tuple[str, ...],
+    compilation: CompileOptions,
     threads: int | None,
     runs: int,
     top: int | None,
@@ -76,7 +77,7 @@ def command(
     _check_files(png_file, html_file, force)
     shapes = parse_shapes(input_shapes)
     machine = describe_machine(_PACKAGES)
-    options = compile_options(model, shapes, precision, keep_fp32, target=target)
+    options = replace(compilation, target=target, input_shapes=shapes)
     with progress("run") as on_step, as_artifact(model, options, on_step) as library:
         with load(library, threads=threads) as loaded:
             feed = make_feed(loaded.inputs, shapes, inputs_file, seed, allow_nan=allow_nan)
@@ -103,8 +104,10 @@ def _check_files(png_file: Path | None, html_file: Path | None, force: bool) -> 
     from lepton_compiler.core.result_files import check_writable
     from lepton_compiler.evaluation.roofline import require_matplotlib
 
-    for option, path in (("--png", png_file), ("--html", html_file)):
+    for option, path, endings in (("--png", png_file, (".png",)), ("--html", html_file, (".html", ".htm"))):
         if path is not None:
+            if path.suffix.lower() not in endings:
+                raise click.UsageError(f"{option} writes a file that ends in {endings[0]}, and {path} does not")
             require_matplotlib(f"a picture for {option}")
             check_writable(path, force=force)
 

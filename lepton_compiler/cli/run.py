@@ -70,13 +70,7 @@ def command(
 
     shapes = parse_shapes(input_shapes)
     if outputs_file is not None:
-        if (
-            inputs_file is not None
-            and outputs_file.exists()
-            and inputs_file.exists()
-            and outputs_file.samefile(inputs_file)
-        ):
-            raise OutputError(f"{outputs_file} is the file of --inputs; name another one for the outputs")
+        _check_not_the_inputs(outputs_file, inputs_file)
         check_writable(outputs_file, force=force)
     with (
         progress("run") as on_step,

@@ -141,6 +141,14 @@ def test_a_missing_matplotlib_is_said_before_anything_runs(
     assert "pip install 'lepton-compiler[plot]'" in result.stderr
 
 
+@pytest.mark.parametrize(("option", "name"), [("--png", "a.jpg"), ("--png", "a"), ("--html", "a.png")])
+def test_a_file_is_named_for_what_it_holds(lepton, tmp_path: Path, option: str, name: str) -> None:
+    result = lepton("profile", tmp_path / "absent.so", option, tmp_path / name)
+    assert result.exit_code == 2
+    assert f"{option} writes a file that ends in .{option[2:]}, and" in " ".join(result.stderr.split())
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("option", ["--runs", "--top", "--threads"])
 def test_numbers_start_at_one(lepton, fixed_library: Path, option: str) -> None:
     assert lepton("profile", fixed_library, option, 0).exit_code == 2
