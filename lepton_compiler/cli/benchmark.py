@@ -270,6 +270,8 @@ def _benchmark_one(
 
 
 def _show(name: str, rounds: int, machine: MachineDescription, results: list[RunnerTimes]) -> None:
+    from lepton_compiler.evaluation.interleaved_timing import RATIO_NOTE
+
     rows = [
         (
             str(entry.threads),
@@ -292,6 +294,8 @@ def _show(name: str, rounds: int, machine: MachineDescription, results: list[Run
         "max error / range>",
     )
     show_table(f"{name}: {rounds} interleaved rounds", columns, rows)
+    if any(entry.ratio is not None for entry in results):
+        click.echo(RATIO_NOTE)
     click.echo(machine_text(machine))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from small_suite import BROKEN, NOT_TO_BE_HAD, SMALL_RESNET, SMALL_UNET
 
+from lepton_compiler.evaluation.interleaved_timing import RATIO_NOTE
 from lepton_compiler.evaluation.suite import models
 from lepton_compiler.evaluation.suite.models import SUITE
 
@@ -36,6 +37,7 @@ def test_the_whole_suite_is_measured_saved_and_shown(lepton, small_suite: None, 
     assert document["machine"]["load_average"] >= 0
     assert document["rows"][0]["max_error_of_range"] < 1e-5
     assert f"Broken, 1 thread: {NOT_TO_BE_HAD}" in result.stdout
+    assert RATIO_NOTE in result.stdout.splitlines()
     assert "times as fast as onnxruntime" in result.stderr
     assert "| Small U-Net | 1 |" in page.read_text()
 
