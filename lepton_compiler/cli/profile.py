@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lepton_compiler.evaluation.kernel_profile import KernelProfile, ModelProfile
     from lepton_compiler.evaluation.machine import MachineDescription
     from lepton_compiler.evaluation.machine_probe import MachinePeaks
+    from lepton_compiler.evaluation.profile_page import Table
 
 _PACKAGES = ("apache-tvm", "numpy")
 
@@ -61,7 +62,8 @@ def command(
     output_format: str,
 ) -> None:
     """Runs MODEL, an artifact or an ONNX file (which is compiled first), and lists its kernels by their time, with
-    arithmetic and memory rates and the share of what this machine reaches with as many threads.
+    arithmetic and memory rates, the share of what this machine reaches with as many threads, and why each is computed
+    the way it is.
 
     \b
     Examples:
@@ -93,7 +95,8 @@ def command(
     if output_format == "json":
         show_json(_document(model.name, profile, peaks, machine, top))
     else:
-        show_table(None, kernel_columns(peaks), kernel_rows(profile.ranked(top), peaks))
+        for columns, rows in _tables(profile, peaks, top):
+            show_table(None, columns, rows)
         click.echo("\n".join(_sentences(profile, peaks, machine)))
         for path in (png_file, html_file):
             if path is not None:
@@ -128,9 +131,19 @@ def _write_files(
             file.write(roofline_png(profile, peaks))
     if html_file is not None:
         sentences = _sentences(profile, peaks, machine)
-        table = kernel_columns(peaks), kernel_rows(profile.ranked(), peaks)
-        page = profile_page(profile, sentences, roofline_svg(profile, peaks), *table)
+        page = profile_page(profile, sentences, roofline_svg(profile, peaks), _tables(profile, peaks))
         write_text(html_file, page)
+
+
+def _tables(profile: ModelProfile, peaks: MachinePeaks, top: int | None = None) -> list[Table]:
+    """Kernels with their rates, and the reasons for their algorithms."""
+    from lepton_compiler.evaluation.algorithm_reasons import reason_rows
+
+    kernels = profile.ranked(top)
+    return [
+        (kernel_columns(peaks), kernel_rows(kernels, peaks)),
+        (("#", "why it is computed so"), reason_rows(kernels, profile)),
+    ]
 
 
 def _sentences(profile: ModelProfile, peaks: MachinePeaks, machine: MachineDescription) -> list[str]:
@@ -163,11 +176,12 @@ def _document(
         "runs": profile.runs,
         "call_seconds": profile.call_seconds,
         "kernel_seconds": profile.kernel_seconds,
-        "kernels": [_kernel_document(kernel, peaks) for kernel in profile.ranked(top)],
+        "kernels": [_kernel_document(kernel, profile, peaks) for kernel in profile.ranked(top)],
     }
 
 
-def _kernel_document(kernel: KernelProfile, peaks: MachinePeaks) -> dict[str, Any]:
+def _kernel_document(kernel: KernelProfile, profile: ModelProfile, peaks: MachinePeaks) -> dict[str, Any]:
+    from lepton_compiler.evaluation.algorithm_reasons import reason_text, reasons_of
     from lepton_compiler.evaluation.kernel_profile import share_of_peaks
 
     share = share_of_peaks(kernel, peaks)
@@ -177,6 +191,8 @@ def _kernel_document(kernel: KernelProfile, peaks: MachinePeaks) -> dict[str, An
         "nodes": kernel.entry.nodes,
         "anchor": kernel.entry.anchor,
         "schedule": kernel.entry.schedule,
+        "reason": reason_text(kernel, profile),
+        "decisions": reasons_of(kernel, profile),
         "seconds": kernel.seconds,
         "share": kernel.share,
         "flops": kernel.flops,

@@ -85,11 +85,14 @@ class _Tags(HTMLParser):
 
 def test_the_page_loads_nothing_and_escapes_names() -> None:
     page = profile_page(
-        PROFILE, ["one & all"], roofline_svg(PROFILE, PEAKS), ("#>", "nodes"), [("2", HOSTILE_NODES), ("1", "/conv")]
+        PROFILE,
+        ["one & all"],
+        roofline_svg(PROFILE, PEAKS),
+        [(("#>", "nodes"), [("2", HOSTILE_NODES), ("1", "/conv")]), (("#", "why"), [("1, 2", "a < b")])],
     )
     reader = _Tags()
     reader.feed(page)
-    assert reader.cells == ["2", HOSTILE_NODES, "1", "/conv"]
+    assert reader.cells == ["2", HOSTILE_NODES, "1", "/conv", "1, 2", "a < b"]
     assert {"b", "script", "link", "img"}.isdisjoint(reader.tags)
     assert all(link.startswith("#") for link in reader.links)
     assert "url(http" not in page
