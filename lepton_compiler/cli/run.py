@@ -152,7 +152,7 @@ def _show(
     show_table(None, ("output", "shape", "type", "min>", "max>", "mean>", "first values"), rows)
     if spread is not None:
         click.echo(
-            f"{spread.median:.3f} ms a run with {threads} threads: median of {repeat}, "
+            f"{spread.median:.3f} ms a run with {threads} thread{'s' if threads > 1 else ''}: median of {repeat}, "
             f"p10 {spread.p10:.3f}, p90 {spread.p90:.3f}"
         )
     if outputs_file is not None:

@@ -179,7 +179,7 @@ def _draw_numbers(figure: Figure, axes: Axes, placed: list[KernelProfile]) -> No
         for (x, y), kernel in zip(places, placed, strict=True)
     ]
     named = placed[:_NAMED_KERNELS]
-    sizes = [(_DIGIT_WIDTH * len(str(kernel.number)), _DIGIT_HEIGHT) for kernel in named]
+    sizes = [(_DIGIT_WIDTH * len(str(kernel.number)) + _DIGIT_WIDTH, _DIGIT_HEIGHT) for kernel in named]
     roofs = [box_of(text.get_window_extent()) for text in axes.texts]
     boxes = place_labels(discs[: len(named)], sizes, discs[len(named) :], box_of(axes.get_window_extent()), roofs)
     for kernel, disc, box in zip(named, discs[: len(named)], boxes, strict=True):
