@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from lepton_compiler.cli.benchmark_resources import ResourceOptions, run_resources
 from lepton_compiler.cli.benchmark_suite import TIMED_PACKAGES, SuiteOptions, list_suite, run_suite
 from lepton_compiler.cli.compare import check_same_model, reference_of
-from lepton_compiler.cli.model_argument import as_artifact, compile_options, is_artifact, make_feed
+from lepton_compiler.cli.graph_options import GRAPH_OPTIONS, graph_options
+from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
 from lepton_compiler.cli.options import (
     feed_options,
     file_path,
     format_option,
+    given_options,
     input_shapes_option,
     parse_shapes,
-    precision_options,
 )
 from lepton_compiler.cli.rendering import machine_text, progress, show_json, show_table, warn_of_load
-from lepton_compiler.core.errors import UserError
 from lepton_compiler.core.options import CompileOptions, Dim
 
 if TYPE_CHECKING:
@@ -31,30 +30,24 @@ if TYPE_CHECKING:
     from lepton_compiler.evaluation.interleaved_timing import Spread
     from lepton_compiler.evaluation.machine import MachineDescription
 
-_OF_ONE_MODEL = {
-    "model": "MODEL",
-    "inputs_file": "--inputs",
-    "keep_fp32": "--keep-fp32",
-    "allow_nan": "--allow-nan",
-    "input_shapes": "--input-shapes",
-}
+_OF_ONE_MODEL = (
+    "model",
+    "inputs_file",
+    "allow_nan",
+    "input_shapes",
+    *(option for option in GRAPH_OPTIONS if option != "precision"),
+)
 _OF_THE_SUITE = {
-    "batch": "--batch",
-    "symbolic_batch": "--symbolic-batch",
-    "resources": "--resources",
-    "output": "--output",
-    "force": "--force",
-    "markdown": "--markdown",
+    "batch": '--input-shapes gives one model its batch: --input-shapes "NAME:[{batch},...]", with all dimensions',
+    "symbolic_batch": '--input-shapes names symbolic dimensions of one model: --input-shapes "NAME:[batch,...]"',
+    "resources": "`lepton compile --print-time` and `lepton inspect` say what one model takes",
+    "output": "of one model, --format json prints everything measured",
+    "force": "there is no file to overwrite",
+    "markdown": "of one model, the table is printed",
 }
-"""Parameters that mean something on one side only, and how users write them."""
-_OF_TIMES = {
-    "peers": "--against",
-    "threads": "--threads",
-    "rounds": "--rounds",
-    "warmup": "--warmup",
-    "symbolic_batch": "--symbolic-batch",
-}
-"""Parameters that --resources, which times nothing, has no use for."""
+"""Parameters that mean something on one side only; for the suite's, what to do with one model."""
+_NOT_OF_RESOURCES = ("peers", "threads", "rounds", "warmup", "symbolic_batch", "precision")
+"""What --resources has no use for: it times nothing, and compiles in float32 for one batch."""
 
 
 def _parse_threads(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -119,7 +112,7 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str | None) 
     metavar="FILE.md",
     help="With --suite: write the table, between the markers of a file that has them.",
 )
-@precision_options
+@graph_options
 @feed_options
 @input_shapes_option
 @format_option
@@ -140,8 +133,7 @@ def command(
     output: Path | None,
     force: bool,
     markdown: Path | None,
-    precision: str,
-    keep_fp32: tuple[str, ...],
+    compilation: CompileOptions,
     inputs_file: Path | None,
     seed: int,
     allow_nan: bool,
@@ -165,48 +157,65 @@ def command(
       lepton benchmark --suite resnet50,bert_base --threads 2 --batch 8 --symbolic-batch
       lepton benchmark --suite --resources
     """
-    _check_combination(ctx, suite is not None, list_models)
+    _check_combination(suite is not None, list_models, batch)
     if list_models:
         list_suite(output_format)
     elif suite is not None and resources:
         ctx.exit(run_resources(ResourceOptions(suite, batch, seed, output, force, markdown), output_format))
     elif suite is not None:
         options = SuiteOptions(
-            suite, peers, threads, rounds, warmup, batch, symbolic_batch, seed, output, force, markdown, precision
+            suite,
+            peers,
+            threads,
+            rounds,
+            warmup,
+            batch,
+            symbolic_batch,
+            seed,
+            output,
+            force,
+            markdown,
+            compilation.precision,
         )
         ctx.exit(run_suite(options, output_format))
     else:
         assert model is not None
         feed = _FeedOptions(inputs_file, seed, allow_nan, parse_shapes(input_shapes))
-        compilation = compile_options(model, feed.shapes, precision, keep_fp32)
+        compilation = replace(compilation, input_shapes=feed.shapes)
         peers = ("onnxruntime",) if peers is None else peers
         _benchmark_one(model, reference, peers, threads or (1,), rounds, warmup, feed, compilation, output_format)
 
 
-def _check_combination(ctx: click.Context, suite: bool, list_models: bool) -> None:
-    """Options that would be ignored are refused."""
-    given = {name for name in ctx.params if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
-    if list_models and given - {"list_models", "output_format"}:
-        raise UserError("--list only lists the suite's models: give it alone, or leave it out")
-    if suite:
-        if "resources" in given and given & set(_OF_TIMES):
-            useless = ", ".join(text for name, text in _OF_TIMES.items() if name in given)
-            raise UserError(f"--resources measures memory and compilations, so that {useless} can't be given with it")
-        misplaced = [text for name, text in _OF_ONE_MODEL.items() if name in given]
-        if misplaced:
-            raise UserError(
+def _check_combination(suite: bool, list_models: bool, batch: int) -> None:
+    """Refuses options that would be ignored.
+
+    Raises:
+        UsageError: One was given; the message says what to do instead.
+    """
+    if list_models:
+        if others := [name for name in given_options(_all_parameters()) if name not in ("--list", "--format")]:
+            raise click.UsageError(f"--list only lists the suite's models: leave {', '.join(others)} out")
+    elif suite:
+        if given_options(("resources",)) and (useless := given_options(_NOT_OF_RESOURCES)):
+            raise click.UsageError(
+                "--resources measures memory of runs with one thread, and compilations in float32 for the size of "
+                f"--batch: leave {', '.join(useless)} out"
+            )
+        if misplaced := given_options(_OF_ONE_MODEL):
+            raise click.UsageError(
                 f"--suite has models and inputs of its own, so that {', '.join(misplaced)} can't be given with it; "
                 "names of the suite's models stand behind --suite, separated by commas"
             )
-    elif not list_models:
-        misplaced = [text for name, text in _OF_THE_SUITE.items() if name in given]
-        if misplaced:
-            raise UserError(
-                f"{', '.join(misplaced)} can only be given with --suite; for one model there are --input-shapes and "
-                "--format json"
-            )
-        if "model" not in given:
-            raise UserError("name a MODEL to time, or give --suite to time the suite's; --list shows them")
+    else:
+        for name, instead in _OF_THE_SUITE.items():
+            if given := given_options((name,)):
+                raise click.UsageError(f"{given[0]} needs --suite; {instead.format(batch=batch)}")
+        if not given_options(("model",)):
+            raise click.UsageError("name a MODEL to time, or give --suite to time the suite's; --list shows them")
+
+
+def _all_parameters() -> list[str]:
+    return [parameter.name or "" for parameter in click.get_current_context().command.params]
 
 
 @dataclass(frozen=True)
@@ -261,6 +270,8 @@ def _benchmark_one(
 
 
 def _show(name: str, rounds: int, machine: MachineDescription, results: list[RunnerTimes]) -> None:
+    from lepton_compiler.evaluation.interleaved_timing import RATIO_NOTE
+
     rows = [
         (
             str(entry.threads),
@@ -283,6 +294,8 @@ def _show(name: str, rounds: int, machine: MachineDescription, results: list[Run
         "max error / range>",
     )
     show_table(f"{name}: {rounds} interleaved rounds", columns, rows)
+    if any(entry.ratio is not None for entry in results):
+        click.echo(RATIO_NOTE)
     click.echo(machine_text(machine))
 
 

@@ -173,10 +173,10 @@ def _write(options: SuiteOptions, document: dict[str, Any]) -> None:
 
 
 def _show(document: dict[str, Any]) -> None:
-    from lepton_compiler.evaluation.suite_report import column_names, conditions, problems, row_cells
+    from lepton_compiler.evaluation.suite_report import column_names, conditions, problems, ratio_notes, row_cells
 
     rows = [row_cells(row, list(document["peers"])) for row in document["rows"]]
     show_table(f"suite: {document['rounds']} interleaved rounds", column_names(document), rows)
-    for problem in problems(document):
-        click.echo(problem)
+    for line in (*ratio_notes(document), *problems(document)):
+        click.echo(line)
     click.echo(conditions(document))

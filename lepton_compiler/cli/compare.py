@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from lepton_compiler.cli.model_argument import as_artifact, compile_options, is_artifact, make_feed
+from lepton_compiler.cli.graph_options import graph_options
+from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
 from lepton_compiler.cli.options import (
-    disable_pass_option,
     feed_options,
     file_path,
     format_option,
     input_shapes_option,
     parse_shapes,
-    precision_options,
     threads_option,
 )
 from lepton_compiler.cli.rendering import progress, shape_text, show_json, show_table, warn
 from lepton_compiler.core.errors import ModelError, UserError
+from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.evaluation.tolerances import TOLERANCES, Tolerance, tolerance_of
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ _TOLERANCE_TABLE = "\n".join(
 )
 @feed_options
 @input_shapes_option
-@precision_options
-@disable_pass_option
+@graph_options
 @threads_option
 @format_option
 def command(
@@ -77,9 +77,7 @@ def command(
     seed: int,
     allow_nan: bool,
     input_shapes: tuple[str, ...],
-    precision: str,
-    keep_fp32: tuple[str, ...],
-    disabled_passes: tuple[str, ...],
+    compilation: CompileOptions,
     threads: int | None,
     output_format: str,
 ) -> None:
@@ -91,7 +89,7 @@ def command(
     peer = require_peer("onnxruntime", "comparing with ONNX Runtime")
     onnx_file = reference_of(model, reference)
     shapes = parse_shapes(input_shapes)
-    options = compile_options(model, shapes, precision, keep_fp32, disabled_passes=disabled_passes)
+    options = replace(compilation, input_shapes=shapes)
     with (
         progress("compile") as on_step,
         as_artifact(model, options, on_step) as library,

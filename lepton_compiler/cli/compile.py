@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lepton_compiler.cli.graph_options import graph_options
 from lepton_compiler.cli.model_argument import make_feed
 from lepton_compiler.cli.options import (
-    disable_pass_option,
     file_path,
     format_option,
     input_shapes_option,
     parse_shapes,
-    precision_options,
     target_option,
 )
 from lepton_compiler.cli.rendering import (
@@ -33,10 +33,16 @@ from lepton_compiler.core.errors import LeptonError, OutputError
 from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lepton_compiler.core.instruments import PassTimer
     from lepton_compiler.core.manifest import Manifest, TensorEntry
     from lepton_compiler.driver import CompileReport
     from lepton_compiler.evaluation.comparison import OutputComparison
+    from lepton_compiler.runtime.model import Model
+
+Feed = Mapping[str, "np.ndarray"]
+"""Input tensors by name."""
 
 CONVERT_PRECISION = "convert-precision"
 _TYPICAL_SIZE = 64
@@ -48,17 +54,7 @@ _TYPICAL_SIZE = 64
 @click.option("-o", "--output", type=file_path, required=True, metavar="FILE.so", help="Library to write.")
 @target_option
 @input_shapes_option
-@disable_pass_option
-@click.option("--no-winograd", is_flag=True, help="Compute every convolution directly.")
-@click.option(
-    "--max-winograd-error",
-    type=click.FloatRange(min=0),
-    default=CompileOptions.max_winograd_error,
-    show_default=True,
-    metavar="SHARE",
-    help="Largest error that Winograd's algorithms may be estimated to cause, as a share of a convolution's range.",
-)
-@precision_options
+@graph_options
 @click.option(
     "--check-inputs",
     type=file_path,
@@ -75,11 +71,7 @@ def command(
     output: Path,
     target: str,
     input_shapes: tuple[str, ...],
-    disabled_passes: tuple[str, ...],
-    no_winograd: bool,
-    max_winograd_error: float,
-    precision: str,
-    keep_fp32: tuple[str, ...],
+    compilation: CompileOptions,
     check_inputs: Path | None,
     no_in_place: bool,
     dump_ir: Path | None,
@@ -100,21 +92,13 @@ def command(
     from lepton_compiler.core.instruments import ModuleDumper, PassTimer
     from lepton_compiler.driver import compile_model
 
-    options = CompileOptions(
-        target,
-        parse_shapes(input_shapes),
-        disabled_passes,
-        winograd=not no_winograd,
-        max_winograd_error=max_winograd_error,
-        precision=precision,
-        keep_fp32=keep_fp32,
-        in_place=not no_in_place,
-    )
+    options = replace(compilation, target=target, input_shapes=parse_shapes(input_shapes), in_place=not no_in_place)
+    feed = None if check_inputs is None else _read_check_inputs(model, options, check_inputs)
     timer = PassTimer()
     dumpers = [_open_dumps(ModuleDumper, dump_ir)] if dump_ir is not None else []
     with progress("import") as on_step:
         report = compile_model(model, output, options, force=force, instruments=(timer, *dumpers), on_step=on_step)
-        errors = None if precision == "fp32" else _precision_errors(model, options, report, check_inputs, on_step)
+        errors = None if options.precision == "fp32" else _precision_errors(model, options, report, feed, on_step)
     if output_format == "json":
         show_json(_document(report, timer, errors))
         return
@@ -132,8 +116,28 @@ def _open_dumps(dumper: Any, folder: Path) -> Any:
         raise OutputError(f"can't write dumps into {folder}: {error.strerror}") from error
 
 
+def _read_check_inputs(model: Path, options: CompileOptions, file: Path) -> Feed:
+    """The tensors of ``--check-inputs``, before the work that leads to their use is done.
+
+    Raises:
+        UsageError: There is no lower precision to compare with fp32.
+        InputError: The file can't be read, or doesn't fit the model's inputs.
+        ModelError: The model can't be read.
+    """
+    if options.precision == "fp32":
+        raise click.UsageError(
+            "--check-inputs is for the comparison of a lower precision with fp32: give --precision bf16 or mixed, or "
+            "leave --check-inputs out"
+        )
+    from lepton_compiler.frontend.input_shapes import resolve_inputs
+    from lepton_compiler.frontend.load_model import load_model
+
+    inputs = resolve_inputs(load_model(model).proto.graph, options.input_shapes)
+    return make_feed(inputs, {}, file, seed=0, allow_nan=False)
+
+
 def _precision_errors(
-    model: Path, options: CompileOptions, report: CompileReport, inputs: Path | None, on_step: Callable[[str], None]
+    model: Path, options: CompileOptions, report: CompileReport, given: Feed | None, on_step: Callable[[str], None]
 ) -> list[OutputComparison] | str:
     """How far each output is from the float32 model's, or why that is not known."""
     from lepton_compiler.evaluation.precision_errors import measure_precision_errors
@@ -142,14 +146,18 @@ def _precision_errors(
     on_step("compare with fp32")
     try:
         with load(report.output) as lower:
-            sizes = {
-                entry.name: tuple(_TYPICAL_SIZE if isinstance(dim, str) else dim for dim in entry.shape)
-                for entry in lower.inputs
-            }
-            feed = make_feed(lower.inputs, {} if inputs else sizes, inputs, seed=0, allow_nan=False)
+            feed = _random_feed(lower) if given is None else given
             return measure_precision_errors(model, lower, options, feed)
     except LeptonError as error:
         return f"not compared with fp32: {error}"
+
+
+def _random_feed(model: Model) -> Feed:
+    sizes = {
+        entry.name: tuple(_TYPICAL_SIZE if isinstance(dim, str) else dim for dim in entry.shape)
+        for entry in model.inputs
+    }
+    return make_feed(model.inputs, sizes, None, seed=0, allow_nan=False)
 
 
 def _show_errors(errors: list[OutputComparison] | str) -> None:
@@ -208,7 +216,12 @@ def _precision_text(manifest: Manifest) -> str:
     total = len(done.rewrites) + len(done.declines)
     text = f"{manifest.precision}: {len(done.rewrites)} of {total} products"
     reasons = Counter(reason.partition(" (")[0] for _, reason in done.declines)
-    return text + "".join(f"; {count} {reason}" for reason, count in reasons.most_common(3))
+    return text + "".join(f"; {_kept_text(reason, count)}" for reason, count in reasons.most_common(3))
+
+
+def _kept_text(reason: str, count: int) -> str:
+    """``"1 stays float32: ..."``, ``"17 stay float32: ..."``: the sentence of the pass is about one product."""
+    return f"{count} {reason}" if count == 1 else f"{count} {reason.replace('stays', 'stay', 1)}"
 
 
 def _tensors(entries: tuple[TensorEntry, ...]) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from lepton_compiler.cli.graph_options import GRAPH_OPTIONS, graph_options
 from lepton_compiler.cli.inspect_artifact import inspect_artifact
 from lepton_compiler.cli.inspect_model import inspect_model_file
 from lepton_compiler.cli.inspect_node import explain_node
 from lepton_compiler.cli.model_argument import is_artifact
 from lepton_compiler.cli.options import (
-    disable_pass_option,
     feed_options,
     file_path,
     format_option,
+    given_options,
     input_shapes_option,
     parse_shapes,
     target_option,
@@ -32,7 +34,7 @@ from lepton_compiler.core.options import CompileOptions
 @click.option("--profile", is_flag=True, help="Artifact: run it and list kernels with their share of the time.")
 @target_option
 @input_shapes_option
-@disable_pass_option
+@graph_options
 @feed_options
 @threads_option
 @format_option
@@ -44,7 +46,7 @@ def command(
     profile: bool,
     target: str,
     input_shapes: tuple[str, ...],
-    disabled_passes: tuple[str, ...],
+    compilation: CompileOptions,
     inputs_file: Path | None,
     seed: int,
     allow_nan: bool,
@@ -60,9 +62,10 @@ def command(
       lepton inspect ocr.onnx --input-shapes "x:[1,3,48,320]" --operators
       lepton inspect model.so --profile --threads 1
       lepton inspect model.onnx --why /layer1/conv1/Conv
+      lepton inspect model.onnx --why /layer1/conv1/Conv --precision bf16 --no-winograd
     """
     artifact = is_artifact(model)
-    _check_options(artifact, profile=profile)
+    _check_options(artifact, node, profile=profile)
     if (profile or kernels) and not artifact:
         raise click.UsageError("--profile and --kernels need an artifact; compile the model first")
     if operators and artifact:
@@ -73,7 +76,7 @@ def command(
     as_json = output_format == "json"
     if node is not None:
         with progress("follow the node through the passes"):
-            explanation = explain_node(model, node, CompileOptions(target, shapes, disabled_passes))
+            explanation = explain_node(model, node, replace(compilation, target=target, input_shapes=shapes))
         explanation.show(as_json)
     elif artifact:
         inspect_artifact(
@@ -89,27 +92,18 @@ def command(
 
 
 _RUN_OPTIONS = ("inputs_file", "seed", "allow_nan", "threads")
-_COMPILE_OPTIONS = ("target", "disabled_passes")
+_COMPILE_OPTIONS = ("target", *GRAPH_OPTIONS)
 
 
-def _check_options(artifact: bool, *, profile: bool) -> None:
+def _check_options(artifact: bool, node: str | None, *, profile: bool) -> None:
     """Refuses options that would have no effect.
 
     Raises:
         UsageError: One was given; the message names all of them and what they are for.
     """
-    ctx = click.get_current_context()
-    names = {option.name: option.opts[-1] for option in ctx.command.params if isinstance(option, click.Option)}
-
-    def given(options: tuple[str, ...]) -> str:
-        source = click.core.ParameterSource.COMMANDLINE
-        return ", ".join(names[option] for option in options if ctx.get_parameter_source(option) is source)
-
-    if not profile and (unused := given(_RUN_OPTIONS)):
-        raise click.UsageError(f"without --profile nothing is run: leave {unused} out")
-    if artifact and (unused := given(_COMPILE_OPTIONS)):
-        raise click.UsageError(f"an artifact is compiled already: leave {unused} out")
-    if artifact and not profile and given(("input_shapes",)):
+    if not profile and (unused := given_options(_RUN_OPTIONS)):
+        raise click.UsageError(f"without --profile nothing is run: leave {', '.join(unused)} out")
+    if artifact and not profile and given_options(("input_shapes",)):
         raise click.UsageError("an artifact has its shapes already: leave --input-shapes out, or give --profile")
-    if not artifact and ctx.params["node"] is None and (unused := given(_COMPILE_OPTIONS)):
-        raise click.UsageError(f"without --why no pass is run: leave {unused} out")
+    if not artifact and node is None and (unused := given_options(_COMPILE_OPTIONS)):
+        raise click.UsageError(f"without --why no pass is run: leave {', '.join(unused)} out")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lepton_compiler.cli.rendering import warn
-from lepton_compiler.core.errors import InputError, UserError
+from lepton_compiler.core.errors import InputError
 from lepton_compiler.core.options import CompileOptions, Dim
 
 if TYPE_CHECKING:
@@ -30,31 +30,6 @@ def is_artifact(path: Path) -> bool:
     except OSError:
         # Whoever reads the file as a model says what is wrong with it.
         return False
-
-
-def compile_options(
-    model: Path,
-    shapes: Mapping[str, tuple[Dim, ...]],
-    precision: str,
-    keep_fp32: tuple[str, ...],
-    *,
-    target: str = CompileOptions.target,
-    disabled_passes: tuple[str, ...] = (),
-) -> CompileOptions:
-    """How ``model`` is to be compiled where it is an ONNX file.
-
-    Raises:
-        UserError: It is an artifact, and an option asks for it to be compiled otherwise.
-    """
-    asked = {
-        "--precision": precision != CompileOptions.precision,
-        "--keep-fp32": bool(keep_fp32),
-        "--disable-pass": bool(disabled_passes),
-    }
-    misplaced = [option for option, is_asked in asked.items() if is_asked]
-    if misplaced and is_artifact(model):
-        raise UserError(f"{misplaced[0]} needs an ONNX file; {model} is compiled already")
-    return CompileOptions(target, shapes, disabled_passes, precision=precision, keep_fp32=keep_fp32)
 
 
 @contextmanager

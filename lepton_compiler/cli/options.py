@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from lepton_compiler.core.options import PRECISIONS, CompileOptions, Dim
+from lepton_compiler.core.options import Dim
 from lepton_compiler.targets.registry import TARGETS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 file_path = click.Path(path_type=Path)
 """A path; whether it exists and what it holds is checked where it is read, with a better message than click's."""
+
+
+class NumberRange(click.FloatRange):
+    """A number between bounds. ``nan`` compares with none of them, so that click's own range lets it through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or click's error."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+def given_options(names: Collection[str]) -> list[str]:
+    """Those of the running verb's parameters ``names`` that the user typed, as users write them."""
+    ctx = click.get_current_context()
+    return [
+        parameter.opts[-1] if isinstance(parameter, click.Option) else parameter.name.upper()
+        for parameter in ctx.command.params
+        if parameter.name in names and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
 
 
 def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -56,38 +79,6 @@ def input_shapes_option(command: Command) -> Command:
         metavar="SHAPES",
         help='Shapes of inputs: "x:[1,3,224,224] ids:[1,n]". A name keeps that dimension symbolic.',
     )(command)
-
-
-def disable_pass_option(command: Command) -> Command:
-    """``--disable-pass``, which may be given several times."""
-    return click.option(
-        "--disable-pass",
-        "disabled_passes",
-        multiple=True,
-        metavar="PASS",
-        help="Leave an optional pass out; `lepton passes` lists them. May be repeated.",
-    )(command)
-
-
-def precision_options(command: Command) -> Command:
-    """``--precision`` and ``--keep-fp32``: which products are computed from 16-bit operands."""
-    for option in (
-        click.option(
-            "--keep-fp32",
-            multiple=True,
-            metavar="NODE",
-            help="A product that stays float32: name of a node, also with *, or first, or last. May be repeated.",
-        ),
-        click.option(
-            "--precision",
-            type=click.Choice(PRECISIONS),
-            default=CompileOptions.precision,
-            show_default=True,
-            help="Operands of products: bf16 rounds them and what is stored between; mixed rounds operands alone.",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 def feed_options(command: Command) -> Command:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lepton_compiler.cli.graph_options import graph_options
 from lepton_compiler.cli.kernel_table import kernel_columns, kernel_rows, profile_summary
-from lepton_compiler.cli.model_argument import as_artifact, compile_options, make_feed
+from lepton_compiler.cli.model_argument import as_artifact, make_feed
 from lepton_compiler.cli.options import (
     feed_options,
     file_path,
     format_option,
     input_shapes_option,
     parse_shapes,
-    precision_options,
     target_option,
     threads_option,
 )
 from lepton_compiler.cli.rendering import bytes_text, machine_text, progress, show_json, show_table, warn_of_load
+from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
     from lepton_compiler.evaluation.kernel_profile import KernelProfile, ModelProfile
     from lepton_compiler.evaluation.machine import MachineDescription
     from lepton_compiler.evaluation.machine_probe import MachinePeaks
+    from lepton_compiler.evaluation.profile_page import Table
 
 _PACKAGES = ("apache-tvm", "numpy")
 
@@ -34,7 +37,7 @@ _PACKAGES = ("apache-tvm", "numpy")
 @feed_options
 @input_shapes_option
 @target_option
-@precision_options
+@graph_options
 @threads_option
 @click.option("--runs", type=click.IntRange(1), default=20, show_default=True, help="Runs whose medians are shown.")
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Show the N longest kernels; all if left out.")
@@ -49,8 +52,7 @@ def command(
     allow_nan: bool,
     input_shapes: tuple[str, ...],
     target: str,
-    precision: str,
-    keep_fp32: tuple[str, ...],
+    compilation: CompileOptions,
     threads: int | None,
     runs: int,
     top: int | None,
@@ -60,7 +62,8 @@ def command(
     output_format: str,
 ) -> None:
     """Runs MODEL, an artifact or an ONNX file (which is compiled first), and lists its kernels by their time, with
-    arithmetic and memory rates and the share of what this machine reaches with as many threads.
+    arithmetic and memory rates, the share of what this machine reaches with as many threads, and why each is computed
+    the way it is.
 
     \b
     Examples:
@@ -76,7 +79,7 @@ def command(
     _check_files(png_file, html_file, force)
     shapes = parse_shapes(input_shapes)
     machine = describe_machine(_PACKAGES)
-    options = compile_options(model, shapes, precision, keep_fp32, target=target)
+    options = replace(compilation, target=target, input_shapes=shapes)
     with progress("run") as on_step, as_artifact(model, options, on_step) as library:
         with load(library, threads=threads) as loaded:
             feed = make_feed(loaded.inputs, shapes, inputs_file, seed, allow_nan=allow_nan)
@@ -92,7 +95,8 @@ def command(
     if output_format == "json":
         show_json(_document(model.name, profile, peaks, machine, top))
     else:
-        show_table(None, kernel_columns(peaks), kernel_rows(profile.ranked(top), peaks))
+        for columns, rows in _tables(profile, peaks, top):
+            show_table(None, columns, rows)
         click.echo("\n".join(_sentences(profile, peaks, machine)))
         for path in (png_file, html_file):
             if path is not None:
@@ -103,8 +107,10 @@ def _check_files(png_file: Path | None, html_file: Path | None, force: bool) -> 
     from lepton_compiler.core.result_files import check_writable
     from lepton_compiler.evaluation.roofline import require_matplotlib
 
-    for option, path in (("--png", png_file), ("--html", html_file)):
+    for option, path, endings in (("--png", png_file, (".png",)), ("--html", html_file, (".html", ".htm"))):
         if path is not None:
+            if path.suffix.lower() not in endings:
+                raise click.UsageError(f"{option} writes a file that ends in {endings[0]}, and {path} does not")
             require_matplotlib(f"a picture for {option}")
             check_writable(path, force=force)
 
@@ -125,9 +131,19 @@ def _write_files(
             file.write(roofline_png(profile, peaks))
     if html_file is not None:
         sentences = _sentences(profile, peaks, machine)
-        table = kernel_columns(peaks), kernel_rows(profile.ranked(), peaks)
-        page = profile_page(profile, sentences, roofline_svg(profile, peaks), *table)
+        page = profile_page(profile, sentences, roofline_svg(profile, peaks), _tables(profile, peaks))
         write_text(html_file, page)
+
+
+def _tables(profile: ModelProfile, peaks: MachinePeaks, top: int | None = None) -> list[Table]:
+    """Kernels with their rates, and the reasons for their algorithms."""
+    from lepton_compiler.evaluation.algorithm_reasons import reason_rows
+
+    kernels = profile.ranked(top)
+    return [
+        (kernel_columns(peaks), kernel_rows(kernels, peaks)),
+        (("#", "why it is computed so"), reason_rows(kernels, profile)),
+    ]
 
 
 def _sentences(profile: ModelProfile, peaks: MachinePeaks, machine: MachineDescription) -> list[str]:
@@ -160,11 +176,12 @@ def _document(
         "runs": profile.runs,
         "call_seconds": profile.call_seconds,
         "kernel_seconds": profile.kernel_seconds,
-        "kernels": [_kernel_document(kernel, peaks) for kernel in profile.ranked(top)],
+        "kernels": [_kernel_document(kernel, profile, peaks) for kernel in profile.ranked(top)],
     }
 
 
-def _kernel_document(kernel: KernelProfile, peaks: MachinePeaks) -> dict[str, Any]:
+def _kernel_document(kernel: KernelProfile, profile: ModelProfile, peaks: MachinePeaks) -> dict[str, Any]:
+    from lepton_compiler.evaluation.algorithm_reasons import reason_text, reasons_of
     from lepton_compiler.evaluation.kernel_profile import share_of_peaks
 
     share = share_of_peaks(kernel, peaks)
@@ -174,6 +191,8 @@ def _kernel_document(kernel: KernelProfile, peaks: MachinePeaks) -> dict[str, An
         "nodes": kernel.entry.nodes,
         "anchor": kernel.entry.anchor,
         "schedule": kernel.entry.schedule,
+        "reason": reason_text(kernel, profile),
+        "decisions": reasons_of(kernel, profile),
         "seconds": kernel.seconds,
         "share": kernel.share,
         "flops": kernel.flops,

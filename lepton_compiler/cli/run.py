@@ -70,13 +70,7 @@ def command(
 
     shapes = parse_shapes(input_shapes)
     if outputs_file is not None:
-        if (
-            inputs_file is not None
-            and outputs_file.exists()
-            and inputs_file.exists()
-            and outputs_file.samefile(inputs_file)
-        ):
-            raise OutputError(f"{outputs_file} is the file of --inputs; name another one for the outputs")
+        _check_not_the_inputs(outputs_file, inputs_file)
         check_writable(outputs_file, force=force)
     with (
         progress("run") as on_step,
@@ -158,7 +152,7 @@ def _show(
     show_table(None, ("output", "shape", "type", "min>", "max>", "mean>", "first values"), rows)
     if spread is not None:
         click.echo(
-            f"{spread.median:.3f} ms a run with {threads} threads: median of {repeat}, "
+            f"{spread.median:.3f} ms a run with {threads} thread{'s' if threads > 1 else ''}: median of {repeat}, "
             f"p10 {spread.p10:.3f}, p90 {spread.p90:.3f}"
         )
     if outputs_file is not None:

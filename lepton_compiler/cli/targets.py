@@ -35,6 +35,7 @@ def command(output_format: str) -> None:
                     "architecture": spec.architecture.value,
                     "description": spec.description,
                     "vector_bits": spec.vector_bits,
+                    "bfloat16_products": spec.has_bfloat16_dot,
                     "cpu_features": spec.cpu_features,
                     "runs_here": runs_here(spec),
                     "native": spec.name == native,
@@ -49,9 +50,10 @@ def command(output_format: str) -> None:
             spec.architecture.value,
             f"{spec.vector_bits} bits",
             bytes_text(spec.l2_bytes),
+            "yes" if spec.has_bfloat16_dot else "no",
             "native" if spec.name == native else "yes" if runs_here(spec) else "no",
             spec.description,
         )
         for spec in TARGETS.values()
     ]
-    show_table(None, ("target", "architecture", "vectors>", "L2>", "runs here", "what it is"), rows)
+    show_table(None, ("target", "architecture", "vectors>", "L2>", "bf16", "runs here", "what it is"), rows)

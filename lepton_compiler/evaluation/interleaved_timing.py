@@ -20,6 +20,9 @@ _MIN_SAMPLE_SECONDS = 0.005
 _SETTLE_SECONDS = 0.002
 """Pause between runners in which the last one's threads fall asleep."""
 
+RATIO_NOTE = "Ratios are medians of each round's ratio, not ratios of the medians; p10 - p90 is their spread."
+"""For readers of tables, who may divide the times that stand beside it."""
+
 
 @dataclass(frozen=True)
 class Spread:

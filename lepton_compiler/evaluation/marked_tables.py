@@ -73,5 +73,10 @@ def markdown_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OutputError(f"can't read {path}: {error}") from error
+    except OSError as error:
+        raise OutputError(f"can't read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise OutputError(
+            f"{path} is not a text file (its byte {error.start} is not UTF-8), so the table has no place in it: name a "
+            "Markdown page, or a new file"
+        ) from error

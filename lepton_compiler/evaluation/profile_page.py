@@ -7,6 +7,9 @@ from html import escape
 
 from lepton_compiler.evaluation.kernel_profile import ModelProfile
 
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""Headings, of which one that ends in ``>`` is right-aligned, and rows of cells."""
+
 _STYLE = """
 body { font: 14px/1.5 system-ui, sans-serif; color: #30343b; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }
 h1 { font-size: 1.4rem } svg { width: 100%; height: auto }
@@ -21,8 +24,7 @@ def profile_page(
     profile: ModelProfile,
     summary: Sequence[str],
     picture: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    tables: Iterable[Table],
 ) -> str:
     """The page.
 
@@ -30,19 +32,22 @@ def profile_page(
         profile: What was measured.
         summary: Sentences for the top of the page.
         picture: An ``svg`` element.
-        columns: Headings of the table; one that ends in ``>`` is right-aligned.
-        rows: Its cells.
+        tables: What stands below it.
     """
     name = escape(profile.manifest.model.name)
-    aligned = [column.endswith(">") for column in columns]
-    head = _row("th", [column.rstrip(">") for column in columns], aligned)
-    body = "\n".join(_row("td", row, aligned) for row in rows)
     facts = "\n".join(f"<p>{escape(text)}</p>" for text in summary)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Profile of {name}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Profile of {name}</h1>\n{facts}\n{picture}\n"
-        f"<table>\n<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</body>\n</html>\n"
+        f"{''.join(_table(*table) for table in tables)}</body>\n</html>\n"
     )
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    aligned = [column.endswith(">") for column in columns]
+    head = _row("th", [column.rstrip(">") for column in columns], aligned)
+    body = "\n".join(_row("td", row, aligned) for row in rows)
+    return f"<table>\n<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
 
 
 def _row(tag: str, cells: Sequence[str], aligned: Sequence[bool]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_compiler.core.result_files import write_text
+from lepton_compiler.evaluation.interleaved_timing import RATIO_NOTE
 from lepton_compiler.evaluation.marked_tables import MarkedTable, markdown_rows
 
 SUITE_TABLE = MarkedTable("suite")
@@ -52,6 +53,11 @@ def problems(document: Document) -> list[str]:
     ]
 
 
+def ratio_notes(document: Document) -> list[str]:
+    """How to read the table's ratios; nothing where it has none."""
+    return [RATIO_NOTE] if document["peers"] else []
+
+
 def conditions(document: Document) -> str:
     """The machine, the versions and the settings, in one sentence."""
     return (
@@ -91,7 +97,7 @@ def markdown_table(document: Document) -> str:
     peers = list(document["peers"])
     table = markdown_rows(column_names(document), [row_cells(row, peers) for row in document["rows"]])
     failed = [f"* {problem}" for problem in problems(document)]
-    parts = [table, "\n".join(failed), f"{conditions(document)}."]
+    parts = [table, *ratio_notes(document), "\n".join(failed), f"{conditions(document)}."]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

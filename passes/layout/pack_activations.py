@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import tvm
 from tvm import relax, tirx
 
+from lepton_compiler.core.decisions import STAYS_PACKED
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
 from lepton_compiler.passes.layout.channels_last import channels_to_the_end, is_transpose, unpack_channels_last
@@ -67,7 +68,7 @@ def _pack(packed: PackedActivations, packer: ConvolutionPacker, node: Node) -> t
     if isinstance(outcome, str):
         return None, f"leaves the packed region: {outcome}"
     assert outcome is not None
-    return packed.stand_in(node, outcome, "stays packed"), None
+    return packed.stand_in(node, outcome, STAYS_PACKED), None
 
 
 def _moves_channels_to_the_end(packed: PackedActivations, node: Node) -> bool:

@@ -102,12 +102,17 @@ class ConvolutionPacker:
             return packed.stand_in(node, result, "depthwise on packed channels"), None
         if is_interleaved(call):
             return self._interleaved(packed, node, kernel), None
-        choice = None if self._has_pairs(packed, node) else self._choose(call, weight, window)
-        if choice is not None and choice.transform is not None:
+        pairs = self._has_pairs(packed, node)
+        choice = self._choose(call, weight, window, _BFLOAT16_RATE if pairs else 1.0)
+        # What multiplies pairs of bfloat16 was chosen when the precision was.
+        if choice is not None and choice.transform is not None and not pairs:
             result = self._winograd(packed, node, kernel, weight, window, choice)
             return packed.stand_in(node, result, choice.reason), None
         result, what = self._direct(packed, node, kernel, weight, window)
-        return packed.stand_in(node, result, what), None if choice is None else choice.reason
+        if choice is None:
+            what = f"{what}; {_why_not_winograd(call, window)}"
+        reason = choice.reason if choice is not None and choice.transform is None else None
+        return packed.stand_in(node, result, what), reason
 
     def _interleaved(self, packed: PackedActivations, node: Node, kernel: str) -> Replacement:
         """A transposed convolution whose kernels don't overlap: a pointwise one, and its outputs put in place."""
@@ -210,13 +215,25 @@ class ConvolutionPacker:
 
     def _choose(self, call: relax.Call, weight: np.ndarray, window: Window, direct_rate: float = 1.0) -> Choice | None:
         """Which algorithm a 3 by 3 convolution takes; None for others."""
-        if CONVOLUTIONS[call.op.name] or window.kernel != (3, 3) or int(call.attrs.groups) > 1:
-            return None
-        if window.strides != (1, 1) or window.dilation != (1, 1):
+        if _why_not_winograd(call, window) is not None:
             return None
         batch, _, *output = call.ty.shape.values
         sizes = [int(size) if isinstance(size, tirx.IntImm) else None for size in (batch, *output)]
         return self.winograd.choose(self.target, weight.shape, sizes, direct_rate)
+
+
+def _why_not_winograd(call: relax.Call, window: Window) -> str | None:
+    """Why a convolution has no Winograd algorithm here, whatever it would cost; None where it has."""
+    if CONVOLUTIONS[call.op.name]:
+        return "a transposed convolution has no Winograd algorithm here"
+    if window.kernel != (3, 3):
+        return f"a kernel of {'x'.join(map(str, window.kernel))} has no Winograd algorithm here"
+    if int(call.attrs.groups) > 1:
+        return f"{int(call.attrs.groups)} groups have no Winograd algorithm here"
+    for what, steps in (("stride", window.strides), ("dilation", window.dilation)):
+        if steps != (1, 1):
+            return f"a {what} of {'x'.join(map(str, steps))} has no Winograd algorithm here"
+    return None
 
 
 def _pairs_along_rows(call: relax.Call, window: Window) -> bool:

@@ -13,7 +13,7 @@ The constants were fitted to layers of 64 to 512 channels on a Zen 5 core.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lepton_compiler.passes.winograd.transforms import TRANSFORMS, WinogradTransform
@@ -76,19 +76,33 @@ class WinogradPolicy:
         batch, height, width = (int(size or 1) for size in output)
         direct = direct_cycles(target, weight, batch * height * width) / direct_rate
         costs = {m: winograd_cycles(target, weight, (batch, height, width), TRANSFORMS[m]) for m in TRANSFORMS}
+        estimates = _estimates(direct, costs)
         allowed = {m: cost for m, cost in costs.items() if TRANSFORMS[m].expected_error() <= self.max_error}
         if not allowed:
-            return Choice(None, f"direct: no Winograd transform keeps the error below {self.max_error:g} of the range")
+            refusal = f"direct: no Winograd transform keeps the error below {self.max_error:g} of the range"
+            return Choice(None, f"{refusal}; {estimates}")
         m = min(allowed, key=lambda tile: allowed[tile])
         share = allowed[m] / direct
         if share > _WORTH_IT:
-            return Choice(None, f"direct: Winograd F({m}x{m}, 3x3) is estimated at {share:.2f} of its cycles")
+            return Choice(None, f"direct: Winograd {_name(m)} is estimated at {share:.2f} of its cycles; {estimates}")
         error = TRANSFORMS[m].expected_error()
         return Choice(
             TRANSFORMS[m],
-            f"Winograd F({m}x{m}, 3x3): estimated {share:.2f} of the direct cycles, "
-            f"error within {error:.1e} of the range",
+            f"Winograd {_name(m)}: estimated {share:.2f} of the direct cycles, "
+            f"error within {error:.1e} of the range; {estimates}",
         )
+
+
+def _estimates(direct: float, costs: Mapping[int, float]) -> str:
+    """What the model says of every algorithm, so that a reader can check the choice."""
+    others = [
+        f"{_name(m)} {cost / 1e6:.3g} M with error {TRANSFORMS[m].expected_error():.1e}" for m, cost in costs.items()
+    ]
+    return f"cycles of a core: direct {direct / 1e6:.3g} M, {', '.join(others)}"
+
+
+def _name(outputs: int) -> str:
+    return f"F({outputs}x{outputs}, 3x3)"
 
 
 def direct_cycles(target: TargetSpec, weight: Sequence[int], pixels: int) -> float:

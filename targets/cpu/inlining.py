@@ -8,12 +8,12 @@ from tvm.ir import Call
 from tvm.s_tir import SBlock, Schedule, ScheduleError
 from tvm_ffi import structural_walk
 
-from lepton_compiler.targets.cpu.block_analysis import BlockInfo, describe_block, root_blocks
+from lepton_compiler.targets.cpu.block_analysis import CONDITION, BlockInfo, describe_block, root_blocks
 
 _MOST_CHEAP_READERS = 3
 """Readers that may each repeat a stage of plain arithmetic."""
 
-_CHEAP_CALLS = {"tirx.if_then_else", "tirx.isnan"}
+_CHEAP_CALLS = {CONDITION, "tirx.isnan"}
 
 
 def inline_elementwise(sch: Schedule, keep: Collection[str] = ()) -> None:
@@ -58,7 +58,7 @@ def _has_condition(node: SBlock) -> bool:
 
 
 def _is_condition(call: Call) -> bool:
-    return call.op.name == "tirx.if_then_else"
+    return call.op.name == CONDITION
 
 
 def _has_call(node: SBlock) -> bool:

@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 from small_suite import BROKEN, NOT_TO_BE_HAD, SMALL_RESNET, SMALL_UNET
 
+from lepton_compiler.evaluation.interleaved_timing import RATIO_NOTE
 from lepton_compiler.evaluation.suite import models
 from lepton_compiler.evaluation.suite.models import SUITE
 
 QUICK = ("--threads", 1, "--rounds", 2, "--warmup", 1, "--against", "onnxruntime")
+
+
+def one_line(text: str) -> str:
+    """What stands in a message that click may have broken into lines."""
+    return " ".join(text.split())
 
 
 @pytest.fixture
@@ -31,6 +37,7 @@ def test_the_whole_suite_is_measured_saved_and_shown(lepton, small_suite: None, 
     assert document["machine"]["load_average"] >= 0
     assert document["rows"][0]["max_error_of_range"] < 1e-5
     assert f"Broken, 1 thread: {NOT_TO_BE_HAD}" in result.stdout
+    assert RATIO_NOTE in result.stdout.splitlines()
     assert "times as fast as onnxruntime" in result.stderr
     assert "| Small U-Net | 1 |" in page.read_text()
 
@@ -73,10 +80,21 @@ def test_resources_are_measured_saved_and_shown(lepton, small_suite: None, tmp_p
     assert page.read_text().startswith("<!-- resources -->")
 
 
-def test_resources_time_nothing(lepton, small_suite: None) -> None:
-    result = lepton("benchmark", "--suite", "--resources", "--threads", 2)
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--threads", "2"),
+        ("--symbolic-batch",),
+        ("--precision", "bf16"),
+        ("--against", "onnxruntime"),
+        ("--rounds", "3"),
+    ],
+    ids=lambda option: option[0],
+)
+def test_resources_take_nothing_that_they_ignore(lepton, small_suite: None, option: tuple[str, ...]) -> None:
+    result = lepton("benchmark", "--suite", "--resources", *option)
     assert result.exit_code == 2
-    assert "--threads can't be given with it" in result.stderr
+    assert f"for the size of --batch: leave {option[0]} out" in one_line(result.stderr)
 
 
 def test_list_names_every_model_with_its_inputs(lepton) -> None:
@@ -97,8 +115,10 @@ def test_list_names_every_model_with_its_inputs(lepton) -> None:
         (("--suite", "--threads", "1000"), "1000 threads need as many processors"),
         (("--suite", "--against", "tensorflow"), 'unknown peer "tensorflow"'),
         (("--suite", "--output", "absent/x.json"), "there is no folder absent"),
-        (("model.onnx", "--batch", "8"), "--batch can only be given with --suite"),
-        (("model.onnx", "--output", "x.json", "--markdown", "x.md"), "--output, --markdown can only be given"),
+        (("model.onnx", "--batch", "8"), "--batch needs --suite; --input-shapes gives one model its batch"),
+        (("model.onnx", "--batch", "8"), '--input-shapes "NAME:[8,...]"'),
+        (("model.onnx", "--output", "x.json", "--markdown", "x.md"), "--output needs --suite; of one model, --format"),
+        (("--suite", "--no-winograd", "--disable-pass", "fold-pad"), "so that --disable-pass, --no-winograd can't be"),
         (("--list", "--suite"), "--list only lists"),
         ((), "name a MODEL to time, or give --suite"),
     ],
@@ -106,7 +126,19 @@ def test_list_names_every_model_with_its_inputs(lepton) -> None:
 def test_what_contradicts_itself_is_refused(lepton, arguments: tuple[str, ...], message: str) -> None:
     result = lepton("benchmark", *arguments)
     assert result.exit_code == 2
-    assert message in result.stderr
+    assert message in one_line(result.stderr)
+
+
+def test_a_page_that_is_no_text_is_refused_before_anything_is_measured(
+    lepton, small_suite: None, tmp_path: Path
+) -> None:
+    page = tmp_path / "picture.jpg"
+    page.write_bytes(b"\xff\xd8\xff\xe0")
+    result = lepton("benchmark", "--suite", "small_unet", *QUICK, "--markdown", page)
+    assert result.exit_code == 2
+    assert f"{page} is not a text file (its byte 0 is not UTF-8)" in result.stderr
+    assert "codec" not in result.stderr
+    assert page.read_bytes() == b"\xff\xd8\xff\xe0"
 
 
 def test_results_are_not_overwritten_unasked(lepton, small_suite: None, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lepton_compiler.evaluation.interleaved_timing import RATIO_NOTE
+
 
 def test_every_runner_is_timed_and_agrees(lepton, fixed_library: Path, fixed_model: Path) -> None:
     arguments = ("--against", "onnxruntime,tvm", "--rounds", 3, "--warmup", 1, "--format", "json")
@@ -33,6 +35,7 @@ def test_table_has_a_row_for_each_runner_and_number_of_threads(lepton, fixed_mod
     assert result.exit_code == 0, result.output
     rows = [line.split()[:2] for line in result.stdout.splitlines() if line.split()[:1] in (["1"], ["2"])]
     assert rows == [["1", "lepton"], ["1", "openvino"], ["2", "lepton"], ["2", "openvino"]]
+    assert RATIO_NOTE in result.stdout.splitlines()
 
 
 def test_artifact_alone_needs_no_peer(lepton, fixed_library: Path) -> None:

@@ -32,6 +32,17 @@ def test_targets_say_which_run_here(lepton) -> None:
     assert [e["name"] for e in listed if e["native"]] == [native_target().name]
 
 
+def test_targets_say_which_multiply_bfloat16(lepton) -> None:
+    listed = json.loads(lepton("targets", "--format", "json").stdout)
+    capable = {spec.name for spec in TARGETS.values() if spec.has_bfloat16_dot}
+    assert capable
+    assert {entry["name"] for entry in listed if entry["bfloat16_products"]} == capable
+    lines = lepton("targets").stdout.splitlines()
+    assert "bf16" in lines[0]
+    place = lines[0].index("bf16")
+    assert {line.split()[0] for line in lines[2:] if line[place:].startswith("yes")} == capable
+
+
 def test_doctor_finds_this_machine_fit(lepton) -> None:
     result = lepton("doctor", "--format", "json")
     checks = {check["name"]: check for check in json.loads(result.stdout)}

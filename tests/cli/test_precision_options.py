@@ -18,6 +18,10 @@ needs_bfloat16 = pytest.mark.skipif(
 )
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 @pytest.fixture(scope="module")
 def two_products(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(3)
@@ -55,7 +59,11 @@ def test_errors_are_those_of_the_rounding(lepton, two_products: Path, tmp_path: 
     kept = ["--keep-fp32", "first", "--keep-fp32", "second*"]
     (fp32,) = json.loads(lepton(*arguments, "bf16", "-o", tmp_path / "b.so", *kept).stdout)["errors_against_fp32"]
     assert fp32["max_abs"] == 0
-    assert json.loads(lepton(*arguments, "fp32", "-o", tmp_path / "c.so").stdout)["errors_against_fp32"] is None
+
+
+def test_a_model_in_fp32_is_not_compared(lepton, two_products: Path, tmp_path: Path) -> None:
+    result = lepton("compile", two_products, "-o", tmp_path / "model.so", "--format", "json")
+    assert json.loads(result.stdout)["errors_against_fp32"] is None
 
 
 @needs_bfloat16
@@ -76,10 +84,94 @@ def test_a_target_without_the_instruction_is_refused(lepton, two_products: Path,
     assert not output.exists()
 
 
-def test_a_library_is_compiled_already(lepton, fixed_library: Path, fixed_model: Path) -> None:
-    result = lepton("profile", fixed_library, "--precision", "bf16")
+@pytest.mark.parametrize("verb", ["profile", "compare", "benchmark", "inspect"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--precision", "fp32"),
+        ("--keep-fp32", "first"),
+        ("--no-winograd",),
+        ("--max-winograd-error", "1e-3"),
+        ("--disable-pass", "fold-pad"),
+        ("--target", "x86-64-v2"),
+    ],
+    ids=lambda option: option[0],
+)
+def test_a_library_is_compiled_already(
+    lepton, fixed_library: Path, fixed_model: Path, verb: str, option: tuple[str, ...]
+) -> None:
+    takes_a_target = verb in ("profile", "inspect")
+    if option[0] == "--target" and not takes_a_target:
+        pytest.skip("the verb has no --target")
+    result = lepton(verb, fixed_library, *option)
     assert result.exit_code == 2
-    assert f"--precision needs an ONNX file; {fixed_library} is compiled already" in result.stderr
+    assert f"{fixed_library} is compiled already: leave {option[0]} out" in _one_line(result.stderr)
+
+
+@pytest.mark.parametrize("verb", ["compile", "profile", "compare", "benchmark"])
+@pytest.mark.parametrize("precision", [(), ("--precision", "fp32")])
+def test_nothing_is_kept_where_everything_stays(
+    lepton, two_products: Path, tmp_path: Path, verb: str, precision: tuple[str, ...]
+) -> None:
+    output = ("-o", tmp_path / "model.so") if verb == "compile" else ()
+    result = lepton(verb, two_products, *output, *precision, "--keep-fp32", "first")
+    assert result.exit_code == 2
+    assert "give --precision bf16 or mixed, or leave --keep-fp32 out" in _one_line(result.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+def test_inputs_of_a_comparison_that_is_not_made(lepton, two_products: Path, tmp_path: Path) -> None:
+    arguments = ("compile", two_products, "-o", tmp_path / "model.so", "--check-inputs", tmp_path / "absent.npz")
+    result = lepton(*arguments)
+    assert result.exit_code == 2
+    assert "give --precision bf16 or mixed, or leave --check-inputs out" in _one_line(result.stderr)
+
+
+@needs_bfloat16
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (None, "in.npz: No such file or directory"),
+        ({}, "in.npz is not an .npz file"),
+        ({"z": (9, 16)}, "missing: x; unknown: z"),
+        ({"x": (9, 15)}, "shape"),
+    ],
+    ids=["missing", "unreadable", "other names", "other shape"],
+)
+def test_inputs_of_the_comparison_are_checked_before_the_compilation(
+    lepton,
+    two_products: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arrays: dict[str, tuple[int, ...]] | None,
+    message: str,
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("something is compiled")
+
+    monkeypatch.setattr("lepton_compiler.driver.compile_model", refuse)
+    inputs = tmp_path / "in.npz"
+    if arrays:
+        np.savez(inputs, **{name: np.zeros(shape, np.float32) for name, shape in arrays.items()})
+    elif arrays is not None:
+        inputs.write_text("no archive")
+    output = tmp_path / "model.so"
+    result = lepton("compile", two_products, "-o", output, "--precision", "bf16", "--check-inputs", inputs)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not output.exists()
+
+
+@needs_bfloat16
+@pytest.mark.parametrize(("kept", "text"), [(1, "1 stays float32"), (2, "2 stay float32")])
+def test_products_that_stay_are_counted_in_words_that_agree(
+    lepton, two_products: Path, tmp_path: Path, kept: int, text: str
+) -> None:
+    pattern = "*" if kept == 2 else "last"
+    arguments = ("--precision", "mixed", "--keep-fp32", pattern)
+    result = lepton("compile", two_products, "-o", tmp_path / "model.so", *arguments)
+    assert result.exit_code == 0, result.output
+    assert f"mixed: {2 - kept} of 2 products; {text}" in result.stdout
 
 
 @pytest.mark.parametrize("target", ["amd-zen4", "intel-sapphire-rapids"])

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
+from small_onnx_models import write_model
 
 from lepton_compiler.evaluation import machine_probe
+from lepton_compiler.evaluation.algorithm_reasons import ANCHOR_REASONS
+from lepton_compiler.passes.lowering.attention_kernel import ANCHOR as ATTENTION
+from lepton_compiler.targets.cpu.schedule import knob_types
 from lepton_compiler.targets.registry import native_target
 
 # Convolution with bias and ReLU, the mean of 64 pixels, the matrix product: four channels, filled up to whole vectors
@@ -94,6 +101,61 @@ def test_the_table_shows_kernels_and_the_machine(lepton, fixed_library: Path) ->
     assert sum(shares) == pytest.approx(100, abs=0.2)
 
 
+@pytest.fixture(scope="module")
+def convolutions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three by three with 64 channels, for which Winograd's algorithm is faster, and one by one."""
+    generator = np.random.default_rng(0)
+    weights = {
+        name: generator.standard_normal((64, 64, size, size)).astype(np.float32) / (8 * size)
+        for name, size in (("w3", 3), ("w1", 1))
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w3"], ["a"], "/conv3", pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["a"], ["b"], "/sigmoid"),
+        helper.make_node("Conv", ["b", "w1"], ["y"], "/conv1"),
+    ]
+    path = tmp_path_factory.mktemp("convolutions") / "convolutions.onnx"
+    return write_model(path, nodes, {"x": (TensorProto.FLOAT, [1, 64, 56, 56])}, {"y": 4}, weights)
+
+
+def _by_node(document: dict, node: str) -> dict:
+    return next(kernel for kernel in document["kernels"] if node in kernel["nodes"].split("+"))
+
+
+def test_reasons_are_those_of_the_passes(lepton, convolutions: Path) -> None:
+    """With the cycles and errors that the choice was made by; a Winograd kernel's operations are its own."""
+    chosen = _document(lepton, convolutions)
+    winograd, pointwise = _by_node(chosen, "/conv3"), _by_node(chosen, "/conv1")
+    assert re.fullmatch(
+        r"Winograd F\(4x4, 3x3\): estimated 0\.\d+ of the direct cycles, error within \S+ of the range; "
+        r"cycles of a core: direct \S+ M, F\(2x2, 3x3\) \S+ M with error \S+, F\(4x4, 3x3\) \S+ M with error \S+",
+        winograd["reason"],
+    )
+    assert winograd["decisions"] == [{"pass_name": "pack-activations", "did": True, "sentence": winograd["reason"]}]
+    assert "a kernel of 1x1 has no Winograd algorithm here" in pointwise["reason"]
+    direct = _by_node(_document(lepton, convolutions, "--no-winograd"), "/conv3")
+    assert "direct: Winograd is switched off" in direct["reason"]
+    assert direct["flops"] == 2 * 9 * 64 * 64 * 56 * 56 + _epilogue(direct)
+    assert winograd["flops"] < direct["flops"] / 2
+
+
+def _epilogue(kernel: dict) -> int:
+    """The sigmoid's operation an element, where it is fused."""
+    return 64 * 56 * 56 if "/sigmoid" in kernel["nodes"] else 0
+
+
+def test_reasons_stand_below_the_table(lepton, fixed_library: Path) -> None:
+    lines = lepton("profile", fixed_library, "--runs", 1).stdout.splitlines()
+    start = next(place for place, line in enumerate(lines) if "why it is computed so" in line)
+    below = " ".join(" ".join(lines[start:]).split())
+    assert "reads 3 plain channels, writes packed ones" in below
+    assert "packed the weight for vectors of outputs" in below
+
+
+def test_every_anchor_has_a_reason_of_its_own() -> None:
+    assert set(ANCHOR_REASONS) == {*knob_types(), ATTENTION, "generic", "elementwise", "opaque"}
+
+
 def test_top_shortens_the_table_and_not_the_sum(lepton, fixed_library: Path) -> None:
     result = lepton("profile", fixed_library, "--runs", 2, "--top", 1)
     assert sum(line.split()[2:3] == ["%"] for line in result.stdout.splitlines()) == 1
@@ -139,6 +201,14 @@ def test_a_missing_matplotlib_is_said_before_anything_runs(
     result = lepton("profile", tmp_path / "absent.so", "--html", tmp_path / "p.html")
     assert result.exit_code == 2
     assert "pip install 'lepton-compiler[plot]'" in result.stderr
+
+
+@pytest.mark.parametrize(("option", "name"), [("--png", "a.jpg"), ("--png", "a"), ("--html", "a.png")])
+def test_a_file_is_named_for_what_it_holds(lepton, tmp_path: Path, option: str, name: str) -> None:
+    result = lepton("profile", tmp_path / "absent.so", option, tmp_path / name)
+    assert result.exit_code == 2
+    assert f"{option} writes a file that ends in .{option[2:]}, and" in " ".join(result.stderr.split())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("option", ["--runs", "--top", "--threads"])

@@ -45,7 +45,7 @@ def test_table_shows_shape_and_times(lepton, fixed_library: Path) -> None:
     result = lepton("run", fixed_library, "--repeat", 3, "--threads", 1)
     assert result.exit_code == 0, result.output
     assert "1x5" in result.stdout
-    assert "ms a run with 1 threads: median of 3" in result.stdout
+    assert "ms a run with 1 thread: median of 3" in result.stdout
 
 
 def test_json_holds_outputs_and_times(lepton, fixed_library: Path) -> None:

@@ -42,13 +42,23 @@ def targets_page() -> str:
             spec.architecture.value,
             f"{spec.vector_registers} x {spec.vector_bits} bit",
             f"{spec.l1_data_bytes >> 10} KiB, {spec.l2_bytes >> 10} KiB",
+            "yes" if spec.has_bfloat16_dot else "no",
             f"`{spec.zig_triple}`",
             spec.source,
         )
         for spec in TARGETS.values()
     ]
     text = "What `--target` takes beside `native`, the best of these that this machine can run.\n"
-    header = ("target", "what it is", "architecture", "vectors", "level 1, level 2", "triple", "source of the numbers")
+    header = (
+        "target",
+        "what it is",
+        "architecture",
+        "vectors",
+        "level 1, level 2",
+        "bf16",
+        "triple",
+        "source of the numbers",
+    )
     return _page("Targets", text, _table(header, rows))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import warnings
 from dataclasses import replace
@@ -39,6 +40,32 @@ def test_roofs_are_what_the_machine_reaches() -> None:
     assert heights == pytest.approx([100.0, 400.0, 400.0])
     starts = [line.get_ydata()[0] * 1e9 / line.get_xdata()[0] for line in roofs]
     assert starts == pytest.approx([10.0, 10.0, 40.0])
+
+
+def test_the_shape_is_the_element_type_and_the_colour_the_anchor() -> None:
+    first, second, *_ = PROFILE.kernels
+    rounded = replace(second, entry=replace(second.entry, operand_type="bfloat16"))
+    figure = draw_roofline(replace(PROFILE, kernels=(first, rounded)), PEAKS)
+    points = [points for points in figure.axes[0].collections if len(points.get_offsets())]
+    shapes = {str(points.get_paths()[0].vertices.tolist()) for points in points}
+    colours = {tuple(points.get_facecolors()[0]) for points in points}
+    assert (len(points), len(shapes), len(colours)) == (2, 2, 1)
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"float32 operands", "bfloat16 operands"} < set(texts)
+    assert texts.count("convolution, 80 % of the time") == 1
+
+
+def test_numbers_of_kernels_at_one_place_are_readable() -> None:
+    from matplotlib.text import Text
+
+    crowd = tuple(replace(PROFILE.kernels[0], number=100 + number) for number in range(8))
+    figure = draw_roofline(replace(PROFILE, kernels=crowd), PEAKS)
+    figure.draw_without_rendering()
+    numbers = [text for text in figure.axes[0].texts if text.get_text().isdigit()]
+    # Annotations count their line in.
+    boxes = [Text.get_window_extent(text) for text in numbers]
+    assert len(boxes) == 5
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_everything_lies_inside_of_the_axes() -> None:
@@ -85,11 +112,14 @@ class _Tags(HTMLParser):
 
 def test_the_page_loads_nothing_and_escapes_names() -> None:
     page = profile_page(
-        PROFILE, ["one & all"], roofline_svg(PROFILE, PEAKS), ("#>", "nodes"), [("2", HOSTILE_NODES), ("1", "/conv")]
+        PROFILE,
+        ["one & all"],
+        roofline_svg(PROFILE, PEAKS),
+        [(("#>", "nodes"), [("2", HOSTILE_NODES), ("1", "/conv")]), (("#", "why"), [("1, 2", "a < b")])],
     )
     reader = _Tags()
     reader.feed(page)
-    assert reader.cells == ["2", HOSTILE_NODES, "1", "/conv"]
+    assert reader.cells == ["2", HOSTILE_NODES, "1", "/conv", "1, 2", "a < b"]
     assert {"b", "script", "link", "img"}.isdisjoint(reader.tags)
     assert all(link.startswith("#") for link in reader.links)
     assert "url(http" not in page

@@ -24,6 +24,8 @@ TABLE = """\
 | U-Net | 2 | - | - | failed, see below | - | 7.0 |
 | MiniLM-L6 | 1 | 54.00 | 79.25 | failed, see below (1.47 (1.40 - 1.50)) | 2.0e-01 | 31.4 |
 
+Ratios are medians of each round's ratio, not ratios of the medians; p10 - p90 is their spread.
+
 * U-Net, 2 threads: killed
 * MiniLM-L6, 1 thread: disagrees
 
@@ -86,6 +88,10 @@ DOCUMENT = {
 def test_table_shows_every_row_and_what_failed() -> None:
     assert markdown_table(DOCUMENT) == TABLE
     assert problems(DOCUMENT) == ["U-Net, 2 threads: killed", "MiniLM-L6, 1 thread: disagrees"]
+
+
+def test_times_without_peers_have_no_ratios_to_explain() -> None:
+    assert "Ratios" not in markdown_table(DOCUMENT | {"peers": {}, "rows": []})
 
 
 def test_progress_says_how_a_row_ended() -> None:

@@ -1,0 +1,81 @@
+"""What the guide shows of tables that come from the code alone is what verbs print today."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from click.testing import CliRunner
+from file_tables import ROOT
+
+from lepton_compiler.cli.kernel_table import kernel_columns
+from lepton_compiler.cli.main import main
+from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.evaluation.interleaved_timing import RATIO_NOTE
+from lepton_compiler.evaluation.machine_probe import MachinePeaks, MemoryPeak
+from lepton_compiler.evaluation.suite_report import column_names
+from lepton_compiler.pipeline import build_pipeline
+
+_RULE = "─"
+_GAP = re.compile(r" {2,}")
+
+
+def _example(page: str, command: str) -> list[str]:
+    """The lines that a page shows below a command."""
+    text = (ROOT / "docs" / "guide" / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```console\n\$ (.*?)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return dict(blocks)[command].splitlines()
+
+
+def _tables(lines: list[str]) -> list[list[list[str]]]:
+    """The tables among lines, each with its headings first; a table ends where the next one's headings stand."""
+    rules = [place for place, line in enumerate(lines) if line.strip().startswith(_RULE)]
+    ends = [place - 1 for place in rules[1:]] + [len(lines)]
+    return [
+        [_GAP.split(line.strip()) for line in (lines[rule - 1], *lines[rule + 1 : end])]
+        for rule, end in zip(rules, ends, strict=True)
+    ]
+
+
+def _headings(columns: list[str] | tuple[str, ...]) -> list[str]:
+    return [column.rstrip(">") for column in columns]
+
+
+def test_targets() -> None:
+    """All but what depends on the machine."""
+    printed = CliRunner().invoke(main, ["targets"]).stdout.splitlines()
+    (shown,), (expected,) = _tables(_example("targets.md", "lepton targets")), _tables(printed)
+    place = expected[0].index("runs here")
+    assert [row[:place] + row[place + 1 :] for row in shown] == [row[:place] + row[place + 1 :] for row in expected]
+
+
+def test_passes_of_an_artifact() -> None:
+    *_, shown = _tables(_example("inspect.md", "lepton inspect one.so"))
+    passes = [(pass_.name(), plan.stage.name) for plan in build_pipeline(CompileOptions()) for pass_ in plan.passes]
+    assert [tuple(row[:2]) for row in shown] == [("pass", "stage"), ("import", "IMPORTED"), *passes]
+
+
+def test_the_suite() -> None:
+    lines = _example("benchmark.md", "lepton benchmark --suite resnet18,ppocr_rec --output results.json")
+    (shown,) = _tables(lines)
+    assert shown[0] == _headings(column_names({"peers": ["onnxruntime", "openvino"]}))
+    assert RATIO_NOTE in lines
+    assert lines[-1].endswith("batch 1, 20 interleaved rounds, precision fp32")
+
+
+def test_one_model_beside_its_peers() -> None:
+    command = "lepton benchmark one.so mobilenetv2.onnx --against onnxruntime,openvino --threads 1,2"
+    assert RATIO_NOTE in _example("benchmark.md", command)
+
+
+@pytest.mark.parametrize(
+    ("page", "command", "with_peaks"),
+    [
+        ("profile.md", "lepton profile one.so --threads 1 --top 4", True),
+        ("inspect.md", "lepton inspect one.so --profile --threads 1", False),
+    ],
+)
+def test_kernels(page: str, command: str, with_peaks: bool) -> None:
+    peaks = MachinePeaks(1, (), MemoryPeak("read", 1, 1.0), MemoryPeak("read", 1, 1.0)) if with_peaks else None
+    shown = _tables(_example(page, command))[0]
+    assert shown[0] == _headings(kernel_columns(peaks))
