@@ -72,11 +72,15 @@ def run_zig(arguments: Sequence[str], folder: Path, tool: str = "cc") -> None:
         OutputError: The disk of ``folder`` or of the cache is full.
         UserError: The compiler is missing or can't be started.
     """
-    environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(cache_folder() / "zig")}
+    environment = dict(os.environ)
     environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
     zig = _zig()
     try:
-        done = subprocess.run([zig, tool, *arguments], cwd=folder, env=environment, capture_output=True)
+        # What zig makes for the C library is worth keeping. What it makes of a model is as large as the weights, and
+        # never made again.
+        with tempfile.TemporaryDirectory(prefix="lepton-zig-") as local_cache:
+            environment["ZIG_LOCAL_CACHE_DIR"] = local_cache
+            done = subprocess.run([zig, tool, *arguments], cwd=folder, env=environment, capture_output=True)
     except OSError as error:
         if error.filename != zig:
             raise

@@ -221,3 +221,20 @@ def test_cache_folder_that_is_not_writable_is_an_output_error(own_cache: Path, m
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(OutputError, match="not writable; LEPTON_CACHE"):
         toolchain.cache_folder()
+
+
+def test_what_is_linked_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+    """A library is as large as its weights: kept for each build, they would fill the user's disk."""
+    kept = toolchain.cache_folder() / "zig" / "o"
+    before = None
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "own.c").write_text(f'const char own_words[] = "{folder} {os.getpid()}";\n')
+        toolchain.compile_c("own.c", "own.o", folder, TRIPLE, CPU)
+        toolchain.run_zig(["-target", TRIPLE, "-shared", "-o", "own.so", "own.o"], folder)
+        assert (folder / "own.so").is_file()
+        after = {path.name for path in kept.iterdir()}
+        # The first link may make the C library's parts.
+        assert before is None or after == before
+        before = after
