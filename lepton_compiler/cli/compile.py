@@ -61,6 +61,14 @@ _TYPICAL_SIZE = 64
     metavar="FILE.npz",
     help="Inputs by name for the comparison of a lower precision with fp32; else random.",
 )
+@click.option(
+    "--tuning-log",
+    "tuning_logs",
+    multiple=True,
+    type=file_path,
+    metavar="PATH",
+    help="Tuning logs, files or folders, whose knobs replace the defaults. May be repeated.",
+)
 @click.option("--no-in-place", is_flag=True, help="Give every intermediate tensor memory of its own while it lives.")
 @click.option("--dump-ir", type=file_path, metavar="DIR", help="Write the program after every pass into DIR.")
 @click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
@@ -73,6 +81,7 @@ def command(
     input_shapes: tuple[str, ...],
     compilation: CompileOptions,
     check_inputs: Path | None,
+    tuning_logs: tuple[Path, ...],
     no_in_place: bool,
     dump_ir: Path | None,
     force: bool,
@@ -92,7 +101,13 @@ def command(
     from lepton_compiler.core.instruments import ModuleDumper, PassTimer
     from lepton_compiler.driver import compile_model
 
-    options = replace(compilation, target=target, input_shapes=parse_shapes(input_shapes), in_place=not no_in_place)
+    options = replace(
+        compilation,
+        target=target,
+        input_shapes=parse_shapes(input_shapes),
+        in_place=not no_in_place,
+        tuning_logs=tuning_logs,
+    )
     feed = None if check_inputs is None else _read_check_inputs(model, options, check_inputs)
     timer = PassTimer()
     dumpers = [_open_dumps(ModuleDumper, dump_ir)] if dump_ir is not None else []

@@ -28,6 +28,7 @@ VERBS = (
     "benchmark",
     "profile",
     "inspect",
+    "tune",
     "passes",
     "targets",
     "logs",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from types import TracebackType
 from typing import Any, cast
 
@@ -43,9 +45,24 @@ class BuildLimits:
 class BuildPool:
     """A number of processes that build for one target; used as a context."""
 
-    def __init__(self, target: TargetSpec, processes: int, limits: BuildLimits = BuildLimits()) -> None:
+    def __init__(
+        self,
+        target: TargetSpec,
+        processes: int,
+        limits: BuildLimits,
+        cores: Sequence[int] = (),
+    ) -> None:
+        """Starts nothing yet: a process starts with its first candidate.
+
+        Args:
+            target: What to build for.
+            processes: How many candidates are built at once.
+            limits: What each may take.
+            cores: Processors to build on; empty for all.
+        """
         self._target = target
         self._limits = limits
+        self._cores = tuple(cores)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOADED])
         self._own = threading.local()
@@ -77,7 +94,7 @@ class BuildPool:
     def _build(self, workload: str, function: tirx.PrimFunc, knobs: Any) -> KernelLibrary:
         process: _Process | None = getattr(self._own, "process", None)
         if process is None:
-            process = self._own.process = _Process(self._context, self._target, self._limits.memory_bytes)
+            process = self._own.process = _Process(self._context, self._target, self._limits.memory_bytes, self._cores)
             self._processes.add(process)
         try:
             reply = process.ask(workload, function, knobs, self._limits.seconds)
@@ -94,12 +111,12 @@ class _Process:
     """One process with its pipe, for one thread."""
 
     def __init__(
-        self, context: multiprocessing.context.ForkServerContext, target: TargetSpec, memory_bytes: int
+        self, context: ForkServerContext, target: TargetSpec, memory_bytes: int, cores: tuple[int, ...]
     ) -> None:
         connection, far_end = context.Pipe()
         self._connection = cast(Connection, connection)
         self._seen: set[str] = set()
-        self._process = context.Process(target=serve, args=(far_end, target, memory_bytes), daemon=True)
+        self._process = context.Process(target=serve, args=(far_end, target, memory_bytes, cores), daemon=True)
         self._process.start()
         far_end.close()
 

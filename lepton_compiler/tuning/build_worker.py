@@ -7,6 +7,7 @@ beyond them.
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 from dataclasses import dataclass
@@ -53,16 +54,19 @@ class BuildReply:
     refused: bool = False
 
 
-def serve(connection: Connection, target: TargetSpec, memory_bytes: int) -> None:
+def serve(connection: Connection, target: TargetSpec, memory_bytes: int, cores: tuple[int, ...]) -> None:
     """Answers requests until the other side closes the pipe.
 
     Args:
         connection: The pipe.
         target: What to build for.
         memory_bytes: What the process may hold beyond what it holds now.
+        cores: Processors that it may use; empty for all.
     """
     # An interrupt at the terminal is for the process that asked to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if cores:
+        os.sched_setaffinity(0, cores)
     _limit_memory(memory_bytes)
     functions: dict[str, tirx.PrimFunc] = {}
     while True:

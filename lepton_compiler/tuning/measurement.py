@@ -20,6 +20,9 @@ from lepton_compiler.tuning.tasks import TuningTask, written_parameters
 TOLERANCE = 1e-5
 """Largest error of a candidate's output, as a share of its range: another order of the same float32 sums."""
 
+COLD_BYTES = 64 << 20
+"""Memory that is written to empty every cache."""
+
 _REFERENCE_LIMITS = Limits(seconds=120.0)
 _CANDIDATE_LIMITS = Limits(seconds=30.0)
 _STATUS = {

@@ -27,7 +27,7 @@ class TaskSearch:
     Attributes:
         task: The kernel.
         size: What the cost model knows of it.
-        curve: Best seconds after each trial; None before the first right one.
+        curve: Best seconds after each trial, confirmations among them; None before the first right one.
         since_gain: Trials since the last significant gain.
         problem: Why the kernel can't be tuned; None while it can.
     """
@@ -45,11 +45,17 @@ class TaskSearch:
         self._values = {knobs: to_values(knobs) for knobs in task.candidates}
         self._open: dict[Any, None] = dict.fromkeys(task.candidates)
         self._seconds: dict[Any, float] = {}
+        self._tried: set[Any] = set()
 
     @property
     def is_exhausted(self) -> bool:
         """Whether every candidate was tried or given out."""
         return not self._open or self.problem is not None
+
+    @property
+    def tried(self) -> int:
+        """How many candidates were tried; those that were measured again count once."""
+        return len(self._tried)
 
     @property
     def gain(self) -> float:
@@ -77,6 +83,7 @@ class TaskSearch:
 
     def add(self, knobs: Any, outcome: Outcome) -> None:
         """Takes the outcome of a trial."""
+        self._tried.add(knobs)
         seconds = None if outcome.times is None else outcome.times.median_s
         if seconds is not None:
             seconds = self._seconds[knobs] = min(seconds, self._seconds.get(knobs, seconds))

@@ -1,0 +1,198 @@
+"""A tuning session: a model file in, records in its logs and a report out. The first file to read in this folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from lepton_compiler.core.errors import DeviceError, TuningLogError, UserError
+from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.core.pass_manager import run_stages
+from lepton_compiler.core.program import Stage
+from lepton_compiler.devices.agent_client import MachineReport
+from lepton_compiler.devices.device import Device
+from lepton_compiler.driver import resolve_target
+from lepton_compiler.frontend.importer import import_model
+from lepton_compiler.pipeline import build_pipeline
+from lepton_compiler.targets.registry import missing_features
+from lepton_compiler.targets.spec import TargetSpec
+from lepton_compiler.tuning.build_pool import BuildLimits, BuildPool
+from lepton_compiler.tuning.database import Database
+from lepton_compiler.tuning.knob_check import why_knobs_do_not_fit
+from lepton_compiler.tuning.log_files import DEFAULT_ROOT, find_logs, log_folder
+from lepton_compiler.tuning.log_reader import Problem, read_logs
+from lepton_compiler.tuning.log_writer import LogWriter
+from lepton_compiler.tuning.measurement import Measurer, TimingPlan
+from lepton_compiler.tuning.record import Device as DeviceRecord
+from lepton_compiler.tuning.record import TunedTarget, Versions
+from lepton_compiler.tuning.tasks import SkippedKernel, TuningTask, find_tasks
+from lepton_compiler.tuning.tuner import Bench, Budget, TrialEvent, Tuner, TuningResult
+
+AHEAD = 3
+"""Candidates that each builder has waiting: it is never idle, and the search learns soon."""
+
+
+@dataclass(frozen=True)
+class TuningRequest:
+    """What the user asked for.
+
+    Attributes:
+        model: The ONNX file.
+        options: How it is compiled.
+        root: Folder of tuning logs; those of this model lie in ``<root>/<target>/<model>``.
+        learn_from: More logs, of which trials of the same kernels count and all others teach the cost model.
+        budget: When to stop.
+        only: Patterns of kernel names; kernels that none matches are left alone.
+        resume: Whether kernels that have records already are searched further.
+        timing: How candidates are timed.
+        builders: Processes that build.
+        build_limits: What building one candidate may take.
+        seed: Seed of inputs and search.
+    """
+
+    model: Path
+    options: CompileOptions
+    root: Path = DEFAULT_ROOT
+    learn_from: tuple[Path, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    only: tuple[str, ...] = ()
+    resume: bool = False
+    timing: TimingPlan = field(default_factory=TimingPlan)
+    builders: int = 1
+    build_limits: BuildLimits = field(default_factory=BuildLimits)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a session would do.
+
+    Attributes:
+        target: What is tuned for.
+        tasks: Kernels to tune, those that matter most first.
+        known: Kernels that have records and are not searched further.
+        skipped: Kernels that can't be tuned.
+        folder: Where the records go.
+        database: What is known of this model's kernels.
+    """
+
+    target: TargetSpec
+    tasks: tuple[TuningTask, ...]
+    known: tuple[TuningTask, ...]
+    skipped: tuple[SkippedKernel, ...]
+    folder: Path
+    database: Database
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Lines of logs that were skipped."""
+        return self.database.problems
+
+
+def plan_session(request: TuningRequest, on_step: Callable[[str], None]) -> Plan:
+    """Finds out what there is to tune, without measuring anything.
+
+    Raises:
+        LeptonError: The model, an option or a log is not usable.
+        UserError: There is nothing to tune.
+    """
+    target = resolve_target(request.options.target)
+    folder = log_folder(request.root, target.name, request.model.stem)
+    database = _read_database([folder, *request.learn_from], optional=folder)
+    on_step("import")
+    program = import_model(request.model, request.options, target)
+    on_step("optimize")
+    plans = [plan for plan in build_pipeline(request.options) if plan.stage < Stage.SCHEDULED]
+    program = run_stages(program, plans)
+    on_step("find kernels")
+    found = find_tasks(program, target)
+    chosen = [task for task in found.tuned if _is_chosen(task, request.only)]
+    if not chosen:
+        names = ", ".join(sorted(name for task in found.tuned for name in task.names)) or "none"
+        what = f"no kernel is called {' or '.join(request.only)}" if request.only else "no kernel has knobs"
+        raise UserError(f"there is nothing to tune in {request.model.name}: {what}; kernels with knobs: {names}")
+    known = [task for task in chosen if not request.resume and _is_known(task, database, target)]
+    tasks = tuple(task for task in chosen if task not in known)
+    return Plan(target, tasks, tuple(known), found.skipped, folder, database)
+
+
+def run_session(
+    request: TuningRequest, plan: Plan, device: Device, on_trial: Callable[[TrialEvent], None]
+) -> tuple[TuningResult, Tuner]:
+    """Searches. Whatever ends it, every trial that was made is in the log.
+
+    Raises:
+        DeviceError: The device can't run code for the target, or can't be reached any more.
+        TuningLogError: A record could not be written.
+    """
+    machine = device.describe()
+    _check_device(machine, plan.target, request.timing)
+    bench = Bench(
+        DeviceRecord(device.name, machine.processor or "unknown", machine.cores),
+        plan.target,
+        Versions.current(),
+        request.seed,
+        _timing_words(request.timing),
+    )
+    builder_cores = cores_for_builders(request.timing.threads)
+    with (
+        BuildPool(plan.target, request.builders, request.build_limits, builder_cores) as pool,
+        LogWriter(plan.folder) as writer,
+    ):
+        tuner = Tuner(
+            plan.tasks,
+            bench,
+            pool,
+            Measurer(device, request.timing, request.seed),
+            writer,
+            in_flight=AHEAD * request.builders,
+            overlap=bool(builder_cores),
+            on_trial=on_trial,
+        )
+        tuner.learn(plan.database)
+        return tuner.run(request.budget), tuner
+
+
+def cores_for_trials(threads: int) -> list[int]:
+    """Processors of this machine that trials run on: the last ones, because the first serve interrupts."""
+    return sorted(os.sched_getaffinity(0))[-threads:]
+
+
+def cores_for_builders(threads: int) -> list[int]:
+    """The processors that are left for builders; none where trials need all, and builders take turns with them."""
+    return sorted(os.sched_getaffinity(0))[:-threads]
+
+
+def _read_database(paths: list[Path], optional: Path) -> Database:
+    """The logs at ``paths``, of which ``optional`` may be missing or empty."""
+    try:
+        logs = find_logs([optional])
+    except TuningLogError:
+        logs = []
+    others = [path for path in paths if path != optional]
+    return Database(read_logs([*logs, *(find_logs(others) if others else [])]), why_knobs_do_not_fit)
+
+
+def _is_chosen(task: TuningTask, patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(fnmatchcase(name, pattern) for name in task.names for pattern in patterns)
+
+
+def _is_known(task: TuningTask, database: Database, target: TargetSpec) -> bool:
+    return database.best(task.workload, TunedTarget.of(target)) is not None
+
+
+def _check_device(machine: MachineReport, target: TargetSpec, timing: TimingPlan) -> None:
+    missing = missing_features(target.cpu_features, machine.cpu_features)
+    if machine.architecture != target.architecture.value or missing:
+        lacks = f"it is {machine.architecture}" if machine.architecture != target.architecture.value else ""
+        lacks = lacks or f"it lacks {', '.join(sorted(missing))}"
+        raise DeviceError(f"the device can't run code for {target.name}: {lacks}")
+    if timing.threads > machine.cores:
+        raise DeviceError(f"the device has {machine.cores} cores, and trials want {timing.threads} threads")
+
+
+def _timing_words(timing: TimingPlan) -> dict[str, int]:
+    return {"threads": timing.threads, "flush_bytes": timing.flush_bytes}
