@@ -17,15 +17,18 @@ from lepton_compiler.cli.options import (
     parse_shapes,
     target_option,
 )
-from lepton_compiler.cli.rendering import progress, show_json, show_table
-from lepton_compiler.cli.tune_tables import plan_document, plan_rows, report_rows, report_sentences
+from lepton_compiler.cli.rendering import progress, show_json, show_table, warn
+from lepton_compiler.cli.tune_tables import check_sentences, plan_document, plan_rows, report_rows, report_sentences
 from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lepton_compiler.tuning.session import Plan
+    from lepton_compiler.evaluation.tuned_model import TunedModelTimes
+    from lepton_compiler.tuning.session import Plan, TuningRequest
     from lepton_compiler.tuning.tuner import TrialEvent
+
+_CHECK_ROUNDS = 30
 
 PLAN_COLUMNS = ("kernel", "schedule", "calls>", "MMACs>", "share>", "candidates>", "known>", "GFLOP/s>", "best>")
 REPORT_COLUMNS = ("kernel", "calls>", "trials>", "default us>", "best us>", "gain>", "GFLOP/s>", "best knobs")
@@ -85,6 +88,7 @@ REPORT_COLUMNS = ("kernel", "calls>", "trials>", "default us>", "best us>", "gai
     "--report", "report_file", type=file_path, metavar="FILE.html", help="Write the report as a page, with curves."
 )
 @click.option("--force", is_flag=True, help="Overwrite the report's file if it exists.")
+@click.option("--no-check", is_flag=True, help="Don't time the whole model with and without the records at the end.")
 @click.option("--dry-run", is_flag=True, help="Show the kernels and what is known of them; measure nothing.")
 @format_option
 def command(
@@ -105,6 +109,7 @@ def command(
     seed: int,
     report_file: Path | None,
     force: bool,
+    no_check: bool,
     dry_run: bool,
     output_format: str,
 ) -> None:
@@ -155,13 +160,28 @@ def command(
     with progress("start") as on_step, LocalDevice(cores_for_trials(threads)) as device:
         result, _ = run_session(request, plan, device, _teller(on_step))
     report = make_report(plan, result)
+    check = None if no_check or result.interrupted or report.gain == 1 else _check_model(request, threads)
     if report_file is not None:
         _write_page(report_file, model.name, report)
     if output_format == "json":
-        show_json(report)
+        show_json({"report": report, "whole_model": check})
         return
     show_table(None, REPORT_COLUMNS, report_rows(report))
-    click.echo("\n".join(report_sentences(report, output)))
+    click.echo("\n".join([*report_sentences(report, output), *check_sentences(check)]))
+
+
+def _check_model(request: TuningRequest, threads: int) -> TunedModelTimes | None:
+    """The whole model with and without what was found; None where its inputs have no known sizes."""
+    from lepton_compiler.core.errors import InputError
+    from lepton_compiler.evaluation.tuned_model import time_tuned_model
+
+    with progress("time the whole model"):
+        try:
+            logs = (request.root, *request.learn_from)
+            return time_tuned_model(request.model, request.options, logs, threads, _CHECK_ROUNDS, request.seed)
+        except InputError as error:
+            warn(f"the whole model was not timed: {error}")
+            return None
 
 
 def _budget(trials: int | None, minutes: float | None, early_stop: int) -> Any:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from lepton_compiler.tuning.record import KnobValue
 
 if TYPE_CHECKING:
+    from lepton_compiler.evaluation.tuned_model import TunedModelTimes
     from lepton_compiler.tuning.session import Plan
     from lepton_compiler.tuning.tasks import TuningTask
     from lepton_compiler.tuning.tuning_report import TaskReport, TuningReport
+
+_SLOWER = 0.99
 
 
 def report_rows(report: TuningReport) -> list[tuple[str, ...]]:
@@ -52,6 +55,20 @@ def report_sentences(report: TuningReport, logs: Path) -> list[str]:
     if report.known:
         sentences.append(f"{len(report.known)} kernels had records and were left alone; --resume searches on")
     return sentences
+
+
+def check_sentences(check: TunedModelTimes | None) -> list[str]:
+    """What the records do for the whole model."""
+    if check is None:
+        return []
+    gain, plural = check.gain, "s" if check.threads > 1 else ""
+    words = (
+        f"the whole model with {check.threads} thread{plural}: {check.default_ms.median:.3f} ms with defaults, "
+        f"{check.tuned_ms.median:.3f} ms tuned, {gain.median:.3f} times as fast ({gain.p10:.3f} - {gain.p90:.3f})"
+    )
+    if gain.median < _SLOWER:
+        words += "; it is slower with these records, so compile it without them"
+    return [words]
 
 
 def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
