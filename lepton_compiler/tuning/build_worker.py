@@ -7,9 +7,13 @@ beyond them.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
+import shutil
 import signal
+import tempfile
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +26,14 @@ from lepton_compiler.devices.kernel_library import build_kernel_library
 from lepton_compiler.devices.trial import KernelLibrary
 from lepton_compiler.targets.cpu.schedule import schedule_function, schedule_reference
 from lepton_compiler.targets.spec import TargetSpec
+
+
+@dataclass(frozen=True)
+class BuildLimits:
+    """What building one candidate may take."""
+
+    seconds: float = 60.0
+    memory_bytes: int = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -54,29 +66,45 @@ class BuildReply:
     refused: bool = False
 
 
-def serve(connection: Connection, target: TargetSpec, memory_bytes: int, cores: tuple[int, ...]) -> None:
+def serve(
+    connection: Connection, target: TargetSpec, limits: BuildLimits, cores: tuple[int, ...], scratch: Path
+) -> None:
     """Answers requests until the other side closes the pipe.
 
     Args:
         connection: The pipe.
         target: What to build for.
-        memory_bytes: What the process may hold beyond what it holds now.
+        limits: What one request may take. The other side counts the time as well; the processor's is the system's to
+            limit, so that no compiler runs on for ever when the other side was killed.
         cores: Processors that it may use; empty for all.
+        scratch: A folder of its own, which goes with it.
     """
     # An interrupt at the terminal is for the process that asked to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if cores:
         os.sched_setaffinity(0, cores)
-    _limit_memory(memory_bytes)
+    _limit_memory(limits.memory_bytes)
+    tempfile.tempdir = str(scratch)
+    try:
+        _answer(connection, target, limits.seconds)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _answer(connection: Connection, target: TargetSpec, seconds: float) -> None:
     functions: dict[str, tirx.PrimFunc] = {}
     while True:
         try:
             request: BuildRequest = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         if request.function is not None:
             functions[request.workload] = request.function
-        connection.send(_build(functions[request.workload], request.knobs, target))
+        _limit_time(seconds)
+        try:
+            connection.send(_build(functions[request.workload], request.knobs, target))
+        except BrokenPipeError:
+            return
 
 
 def _build(function: tirx.PrimFunc, knobs: Any, target: TargetSpec) -> BuildReply:
@@ -91,6 +119,13 @@ def _build(function: tirx.PrimFunc, knobs: Any, target: TargetSpec) -> BuildRepl
         return BuildReply(None, str(error) or "the memory limit was reached")
     except Exception as error:  # noqa: BLE001 (whatever TVM raises, it is this candidate's result)
         return BuildReply(None, f"{type(error).__name__}: {error}")
+
+
+def _limit_time(seconds: float) -> None:
+    """Has the system end the process after that much more of the processor's time, and a little."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    wanted = math.ceil(time.process_time() + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def _limit_memory(memory_bytes: int) -> None:
