@@ -7,13 +7,11 @@ beyond them.
 
 from __future__ import annotations
 
-import math
 import os
 import resource
 import shutil
 import signal
 import tempfile
-import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,6 +24,8 @@ from lepton_compiler.devices.kernel_library import build_kernel_library
 from lepton_compiler.devices.trial import KernelLibrary
 from lepton_compiler.targets.cpu.schedule import schedule_function, schedule_reference
 from lepton_compiler.targets.spec import TargetSpec
+
+_GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,7 @@ def serve(
     Args:
         connection: The pipe.
         target: What to build for.
-        limits: What one request may take. The other side counts the time as well; the processor's is the system's to
-            limit, so that no compiler runs on for ever when the other side was killed.
+        limits: What one request may take.
         cores: Processors that it may use; empty for all.
         scratch: A folder of its own, which goes with it.
     """
@@ -83,6 +82,7 @@ def serve(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if cores:
         os.sched_setaffinity(0, cores)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _limit_memory(limits.memory_bytes)
     tempfile.tempdir = str(scratch)
     try:
@@ -100,9 +100,12 @@ def _answer(connection: Connection, target: TargetSpec, seconds: float) -> None:
             return
         if request.function is not None:
             functions[request.workload] = request.function
-        _limit_time(seconds)
+        # The other side ends what takes too long. Where it was killed itself, the system does.
+        signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE_SECONDS)
+        reply = _build(functions[request.workload], request.knobs, target)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         try:
-            connection.send(_build(functions[request.workload], request.knobs, target))
+            connection.send(reply)
         except BrokenPipeError:
             return
 
@@ -119,13 +122,6 @@ def _build(function: tirx.PrimFunc, knobs: Any, target: TargetSpec) -> BuildRepl
         return BuildReply(None, str(error) or "the memory limit was reached")
     except Exception as error:  # noqa: BLE001 (whatever TVM raises, it is this candidate's result)
         return BuildReply(None, f"{type(error).__name__}: {error}")
-
-
-def _limit_time(seconds: float) -> None:
-    """Has the system end the process after that much more of the processor's time, and a little."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    wanted = math.ceil(time.process_time() + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def _limit_memory(memory_bytes: int) -> None:
