@@ -7,12 +7,15 @@ compiler costs its process, which is replaced, and nothing else.
 from __future__ import annotations
 
 import multiprocessing
+import shutil
+import signal
+import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
@@ -20,7 +23,7 @@ from tvm import tirx
 
 from lepton_compiler.devices.trial import KernelLibrary
 from lepton_compiler.targets.spec import TargetSpec
-from lepton_compiler.tuning.build_worker import BuildReply, BuildRequest, serve
+from lepton_compiler.tuning.build_worker import BuildLimits, BuildReply, BuildRequest, serve
 
 _PRELOADED = "lepton_compiler.tuning.build_worker"
 _END_SECONDS = 1.0
@@ -32,14 +35,6 @@ class BuildFailure(Exception):
     def __init__(self, reason: str, *, refused: bool = False) -> None:
         super().__init__(reason)
         self.refused = refused
-
-
-@dataclass(frozen=True)
-class BuildLimits:
-    """What building one candidate may take."""
-
-    seconds: float = 60.0
-    memory_bytes: int = 4 << 30
 
 
 class BuildPool:
@@ -67,6 +62,8 @@ class BuildPool:
         self._context.set_forkserver_preload([_PRELOADED])
         self._own = threading.local()
         self._processes: set[_Process] = set()
+        self._guard = threading.Lock()
+        self._is_closed = False
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="build")
 
     def submit(self, workload: str, function: tirx.PrimFunc, knobs: Any) -> Future[KernelLibrary]:
@@ -79,8 +76,10 @@ class BuildPool:
     def close(self) -> None:
         """Drops what was not begun, and ends the processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for process in list(self._processes):
-            process.kill()
+        with self._guard:
+            self._is_closed = True
+            for process in self._processes:
+                process.kill()
         self._threads.shutdown()
 
     def __enter__(self) -> BuildPool:
@@ -92,31 +91,39 @@ class BuildPool:
         self.close()
 
     def _build(self, workload: str, function: tirx.PrimFunc, knobs: Any) -> KernelLibrary:
-        process: _Process | None = getattr(self._own, "process", None)
-        if process is None:
-            process = self._own.process = _Process(self._context, self._target, self._limits.memory_bytes, self._cores)
-            self._processes.add(process)
+        process: _Process = getattr(self._own, "process", None) or self._start()
         try:
             reply = process.ask(workload, function, knobs, self._limits.seconds)
         except BuildFailure:
-            self._processes.discard(process)
             self._own.process = None
+            with self._guard:
+                self._processes.discard(process)
             raise
         if reply.library is None:
             raise BuildFailure(reply.failure, refused=reply.refused)
         return reply.library
+
+    def _start(self) -> _Process:
+        """A process for this thread."""
+        with self._guard:
+            if self._is_closed:
+                raise BuildFailure("the pool of builders was closed")
+            process = self._own.process = _Process(self._context, self._target, self._limits, self._cores)
+            self._processes.add(process)
+        return process
 
 
 class _Process:
     """One process with its pipe, for one thread."""
 
     def __init__(
-        self, context: ForkServerContext, target: TargetSpec, memory_bytes: int, cores: tuple[int, ...]
+        self, context: ForkServerContext, target: TargetSpec, limits: BuildLimits, cores: tuple[int, ...]
     ) -> None:
         connection, far_end = context.Pipe()
         self._connection = cast(Connection, connection)
         self._seen: set[str] = set()
-        self._process = context.Process(target=serve, args=(far_end, target, memory_bytes, cores), daemon=True)
+        self._scratch = Path(tempfile.mkdtemp(prefix="lepton-builder-"))
+        self._process = context.Process(target=serve, args=(far_end, target, limits, cores, self._scratch), daemon=True)
         self._process.start()
         far_end.close()
 
@@ -134,11 +141,22 @@ class _Process:
                 return self._connection.recv()
         except (EOFError, OSError) as error:
             self._process.join(_END_SECONDS)
-            raise BuildFailure(f"the compiler's process ended with code {self._process.exitcode}") from error
+            ending = _ending(self._process.exitcode)
+            self.kill()
+            raise BuildFailure(f"the compiler's process {ending}") from error
         self.kill()
         raise BuildFailure(f"the compiler took longer than {seconds:g} s")
 
     def kill(self) -> None:
-        """Ends the process at once."""
+        """Ends the process at once, and removes what it leaves."""
         self._process.kill()
         self._process.join(_END_SECONDS)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "no longer answers"
+    if code < 0 and -code in signal.Signals.__members__.values():
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
+import tempfile
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +24,16 @@ from lepton_compiler.devices.kernel_library import build_kernel_library
 from lepton_compiler.devices.trial import KernelLibrary
 from lepton_compiler.targets.cpu.schedule import schedule_function, schedule_reference
 from lepton_compiler.targets.spec import TargetSpec
+
+_GRACE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class BuildLimits:
+    """What building one candidate may take."""
+
+    seconds: float = 60.0
+    memory_bytes: int = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -54,29 +66,48 @@ class BuildReply:
     refused: bool = False
 
 
-def serve(connection: Connection, target: TargetSpec, memory_bytes: int, cores: tuple[int, ...]) -> None:
+def serve(
+    connection: Connection, target: TargetSpec, limits: BuildLimits, cores: tuple[int, ...], scratch: Path
+) -> None:
     """Answers requests until the other side closes the pipe.
 
     Args:
         connection: The pipe.
         target: What to build for.
-        memory_bytes: What the process may hold beyond what it holds now.
+        limits: What one request may take.
         cores: Processors that it may use; empty for all.
+        scratch: A folder of its own, which goes with it.
     """
     # An interrupt at the terminal is for the process that asked to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if cores:
         os.sched_setaffinity(0, cores)
-    _limit_memory(memory_bytes)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    _limit_memory(limits.memory_bytes)
+    tempfile.tempdir = str(scratch)
+    try:
+        _answer(connection, target, limits.seconds)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _answer(connection: Connection, target: TargetSpec, seconds: float) -> None:
     functions: dict[str, tirx.PrimFunc] = {}
     while True:
         try:
             request: BuildRequest = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         if request.function is not None:
             functions[request.workload] = request.function
-        connection.send(_build(functions[request.workload], request.knobs, target))
+        # The other side ends what takes too long. Where it was killed itself, the system does.
+        signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE_SECONDS)
+        reply = _build(functions[request.workload], request.knobs, target)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            connection.send(reply)
+        except BrokenPipeError:
+            return
 
 
 def _build(function: tirx.PrimFunc, knobs: Any, target: TargetSpec) -> BuildReply:

@@ -33,6 +33,8 @@ _PARAMETERS = {
 }
 _TREES = 120
 _OUTPUT_RANK = 6
+_LARGEST = 2**31
+"""Of knobs; no schedule has larger ones."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,12 @@ def _features(size: KernelSize, knobs: Mapping[str, KnobValue], names: Sequence[
     output = [1] * _OUTPUT_RANK + list(size.output)
     known = [_number(knobs.get(name)) for name in names]
     sizes = [math.log2(max(1, number)) for number in (size.flops, size.moved_bytes, *output[-_OUTPUT_RANK:])]
-    remainders = [
-        float(dim % number) for dim in output[-4:] for number in map(int, known) if number > 0
-    ]  # the rest that no whole tile covers
+    # The rest that no whole tile covers; every row has as many, whatever its knobs are.
+    remainders = [float(dim % int(number)) if number >= 1 else 0.0 for dim in output[-4:] for number in known]
     return [*known, *sizes, *remainders]
 
 
 def _number(value: KnobValue) -> float:
     """A knob as a number: text never stands in a knob that is tuned, and no value is apart from all others."""
-    return float(value) if isinstance(value, int | float) else -1.0
+    # Logs come from others: what XGBoost has no number for counts as the largest.
+    return float(max(-_LARGEST, min(value, _LARGEST))) if isinstance(value, int | float) else -1.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lepton_compiler.tuning.log_files import find_logs
 from lepton_compiler.tuning.log_reader import Entry, LogContents, Problem, ProblemKind, read_logs
-from lepton_compiler.tuning.ranking import Kernel, by_kernel, ranked
+from lepton_compiler.tuning.ranking import Kernel, by_kernel, ranked, ranked_alike
 from lepton_compiler.tuning.record import TunedTarget, TuningRecord
 
 KnobCheck = Callable[[TuningRecord], str | None]
@@ -64,6 +64,10 @@ class Database:
         if kernel not in self._ranked:
             self._ranked[kernel] = ranked(self._trials.get(kernel, ()))
         return self._ranked[kernel]
+
+    def ranked_alike(self, kernel: Kernel) -> list[list[Entry]]:
+        """The right candidates of a kernel, best first, apart for each device and way of timing."""
+        return ranked_alike(self._trials.get(kernel, ()))
 
 
 def split_by_knobs(entries: Iterable[Entry], knob_check: KnobCheck | None) -> tuple[list[Entry], list[Problem]]:

@@ -6,16 +6,21 @@ runs once a kernel; its outputs stay on the device.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lepton_compiler.core.errors import DeviceError
 from lepton_compiler.devices import protocol
+from lepton_compiler.devices.agent_client import AgentRefusal
 from lepton_compiler.devices.arrays import ArrayType, SeededArray, StoredArray
 from lepton_compiler.devices.device import Device
 from lepton_compiler.devices.timing_summary import summarize
 from lepton_compiler.devices.trial import Argument, Input, KernelLibrary, Limits, Output, Timing, Trial, TrialResult
 from lepton_compiler.tuning.record import Outcome, Status
 from lepton_compiler.tuning.tasks import TuningTask, written_parameters
+
+Result = TypeVar("Result")
 
 TOLERANCE = 1e-5
 """Largest error of a candidate's output, as a share of its range: another order of the same float32 sums."""
@@ -33,6 +38,10 @@ _STATUS = {
     protocol.Outcome.FAILED: Status.CRASH,
     protocol.Outcome.UNLOADABLE: Status.BUILD_FAILURE,
 }
+
+
+class _TrialLost(Exception):
+    """A trial took the agent with it, twice, or the agent refused it, and the device is well."""
 
 
 class ReferenceFailure(Exception):
@@ -69,6 +78,7 @@ class Measurer:
         self._seed = seed
         self._references: dict[str, KernelLibrary] = {}
         self._outputs: dict[str, tuple[StoredArray, ...]] = {}
+        self._brought: set[SeededArray] = set()
 
     def has_reference(self, task: TuningTask) -> bool:
         """Whether ``add_reference`` was called for the task."""
@@ -79,27 +89,48 @@ class Measurer:
 
         Raises:
             ReferenceFailure: It did not run to its end.
+            DeviceError: The device can't be reached any more.
         """
         self._references[task.workload] = library
-        self._run_reference(task)
+        try:
+            self._twice(lambda: self._run_reference(task))
+        except _TrialLost as error:
+            raise ReferenceFailure(f"the reference of {task.title} did not run: {error}") from error
 
     def measure(self, task: TuningTask, library: KernelLibrary) -> Outcome:
         """Checks and times one candidate; where contact with the device is lost, once more.
 
         Raises:
+            ReferenceFailure: The device was started anew, and there the reference did not run to its end.
             DeviceError: The device can't be reached any more.
         """
         try:
-            return self._measure(task, library)
+            return self._twice(lambda: self._measure(task, library))
+        except _TrialLost as error:
+            return Outcome.failed(Status.CRASH, str(error))
+
+    def _twice(self, ask: Callable[[], Result]) -> Result:
+        """The result of ``ask``, which is asked once more where contact is lost: that may be anybody's fault.
+
+        Raises:
+            _TrialLost: Contact was lost again, or the agent refused, and it answers other requests.
+            DeviceError: The device can't be reached any more.
+        """
+        try:
+            return ask()
+        except AgentRefusal:
+            # Its memory may be full of what other kernels need.
+            self._device.forget([*self._brought, *(array for kept in self._outputs.values() for array in kept)])
+            self._outputs.clear()
         except DeviceError:
             # The agent that starts now has no reference.
             self._outputs.clear()
-            return self._measure(task, library)
-
-    def forget(self, task: TuningTask) -> None:
-        """Gives back the memory of a task that is done."""
-        outputs = self._outputs.pop(task.workload, ())
-        self._device.forget([*self._inputs(task, self._references[task.workload]), *outputs])
+        try:
+            return ask()
+        except DeviceError as error:
+            self._outputs.clear()
+            self._device.describe()
+            raise _TrialLost(str(error)) from error
 
     def _measure(self, task: TuningTask, library: KernelLibrary) -> Outcome:
         if task.workload not in self._outputs:
@@ -151,7 +182,9 @@ class Measurer:
             for type_, written in zip(_array_types(library), written_parameters(task.function), strict=True)
             if not written
         ]
-        return [SeededArray(type_, self._seed + number) for number, type_ in enumerate(read)]
+        inputs = [SeededArray(type_, self._seed + number) for number, type_ in enumerate(read)]
+        self._brought.update(inputs)
+        return inputs
 
 
 def _difference(result: TrialResult) -> str:

@@ -1,18 +1,23 @@
 """Which trial of a kernel is best: the right one with the lowest median time.
 
-Records of one workload and one target are compared, no others. Knobs that gave a wrong result don't count as right
+Records of one workload and one target are compared, no others; where times become a gain, also of one device and one
+way of timing. Knobs that gave a wrong result don't count as right
 because another trial of them looked right: they are out for the version of Lepton that found it, and for every version
 before the finding.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from lepton_compiler.tuning.log_reader import Entry
 from lepton_compiler.tuning.record import Status, TunedTarget, TuningRecord
+
+TIMING_FIELD = "timing"
+"""Field of a record with the threads and caches of its trial."""
 
 
 class Kernel(NamedTuple):
@@ -42,16 +47,47 @@ def by_kernel(entries: Iterable[Entry]) -> dict[Kernel, list[Entry]]:
 
 def ranked(trials: Iterable[Entry]) -> list[Entry]:
     """The right candidates of one kernel, best first: of each its fastest trial."""
-    trials = list(trials)
-    wrong = wrong_results(trials)
     best: dict[Hashable, Entry] = {}
-    for entry in trials:
+    for entry in right_trials(trials):
         candidate = candidate_of(entry.record)
-        if entry.record.outcome.status is not Status.OK or _is_refuted(entry.record, wrong.get(candidate, ())):
-            continue
         if candidate not in best or _rank(entry) < _rank(best[candidate]):
             best[candidate] = entry
     return sorted(best.values(), key=_rank)
+
+
+def ranked_alike(trials: Iterable[Entry]) -> list[list[Entry]]:
+    """The same, but apart for each device and way of timing: a time on one machine says nothing of another's."""
+    groups: dict[Hashable, list[Entry]] = defaultdict(list)
+    for entry in right_trials(trials):
+        groups[conditions_of(entry.record)].append(entry)
+    return [ranked(group) for group in groups.values()]
+
+
+def right_trials(trials: Iterable[Entry]) -> list[Entry]:
+    """The trials of one kernel that were right, without those that a wrong one speaks against."""
+    trials = list(trials)
+    wrong = wrong_results(trials)
+    return [
+        entry
+        for entry in trials
+        if entry.record.outcome.status is Status.OK
+        and not _is_refuted(entry.record, wrong.get(candidate_of(entry.record), ()))
+    ]
+
+
+def conditions_of(record: TuningRecord) -> Hashable:
+    """What else records must share so that their times can be compared: the device, and how it was timed."""
+    return record.device.name, record.device.processor, timing_of(record)
+
+
+def timing_of(record: TuningRecord) -> str:
+    """How a trial was timed, in a form that can be compared."""
+    return timing_text(record.extra.get(TIMING_FIELD))
+
+
+def timing_text(timing: object) -> str:
+    """What ``timing_of`` gives for a record with this field."""
+    return json.dumps(timing, sort_keys=True)
 
 
 def wrong_results(trials: Iterable[Entry]) -> dict[Hashable, list[Entry]]:

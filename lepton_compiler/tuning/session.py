@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from lepton_compiler.core.errors import DeviceError, TuningLogError, UserError
+from lepton_compiler.core.errors import TargetError, UserError
 from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.core.pass_manager import run_stages
 from lepton_compiler.core.program import Stage
@@ -19,13 +19,15 @@ from lepton_compiler.frontend.importer import import_model
 from lepton_compiler.pipeline import build_pipeline
 from lepton_compiler.targets.registry import missing_features
 from lepton_compiler.targets.spec import TargetSpec
-from lepton_compiler.tuning.build_pool import BuildLimits, BuildPool
+from lepton_compiler.tuning.build_pool import BuildPool
+from lepton_compiler.tuning.build_worker import BuildLimits
 from lepton_compiler.tuning.database import Database
 from lepton_compiler.tuning.knob_check import why_knobs_do_not_fit
-from lepton_compiler.tuning.log_files import DEFAULT_ROOT, find_logs, log_folder
+from lepton_compiler.tuning.log_files import DEFAULT_ROOT, SUFFIX, find_logs, log_folder
 from lepton_compiler.tuning.log_reader import Problem, read_logs
 from lepton_compiler.tuning.log_writer import LogWriter
 from lepton_compiler.tuning.measurement import Measurer, TimingPlan
+from lepton_compiler.tuning.ranking import right_trials, timing_of, timing_text
 from lepton_compiler.tuning.record import Device as DeviceRecord
 from lepton_compiler.tuning.record import TunedTarget, Versions
 from lepton_compiler.tuning.tasks import SkippedKernel, TuningTask, find_tasks
@@ -114,9 +116,9 @@ def plan_session(request: TuningRequest, on_step: Callable[[str], None]) -> Plan
         names = ", ".join(sorted(name for task in found.tuned for name in task.names)) or "none"
         what = f"no kernel is called {' or '.join(request.only)}" if request.only else "no kernel has knobs"
         raise UserError(f"there is nothing to tune in {request.model.name}: {what}; kernels with knobs: {names}")
-    known = [task for task in chosen if not request.resume and _is_known(task, database, target)]
+    known = tuple(task for task in chosen if not request.resume and _is_known(task, database, target, request.timing))
     tasks = tuple(task for task in chosen if task not in known)
-    return Plan(target, tasks, tuple(known), found.skipped, folder, database)
+    return Plan(target, tasks, known, found.skipped, folder, database)
 
 
 def run_session(
@@ -125,7 +127,8 @@ def run_session(
     """Searches. Whatever ends it, every trial that was made is in the log.
 
     Raises:
-        DeviceError: The device can't run code for the target, or can't be reached any more.
+        UserError: The device can't run code for the target, or has too few cores.
+        DeviceError: It can't be reached any more.
         TuningLogError: A record could not be written.
     """
     machine = device.describe()
@@ -167,21 +170,20 @@ def cores_for_builders(threads: int) -> list[int]:
 
 
 def _read_database(paths: list[Path], optional: Path) -> Database:
-    """The logs at ``paths``, of which ``optional`` may be missing or empty."""
-    try:
-        logs = find_logs([optional])
-    except TuningLogError:
-        logs = []
-    others = [path for path in paths if path != optional]
-    return Database(read_logs([*logs, *(find_logs(others) if others else [])]), why_knobs_do_not_fit)
+    """The logs at ``paths``, each once, of which ``optional`` may be missing or empty."""
+    is_empty = not optional.exists() or (optional.is_dir() and not any(optional.rglob(f"*{SUFFIX}")))
+    present = [path for path in paths if not (is_empty and path == optional)]
+    return Database(read_logs(find_logs(present)), why_knobs_do_not_fit)
 
 
 def _is_chosen(task: TuningTask, patterns: tuple[str, ...]) -> bool:
     return not patterns or any(fnmatchcase(name, pattern) for name in task.names for pattern in patterns)
 
 
-def _is_known(task: TuningTask, database: Database, target: TargetSpec) -> bool:
-    return database.best(task.workload, TunedTarget.of(target)) is not None
+def _is_known(task: TuningTask, database: Database, target: TargetSpec, timing: TimingPlan) -> bool:
+    """Whether there is a right trial that was timed in this way, on whichever device."""
+    trials = right_trials(database.trials(task.workload, TunedTarget.of(target)))
+    return any(timing_of(entry.record) == timing_text(_timing_words(timing)) for entry in trials)
 
 
 def _check_device(machine: MachineReport, target: TargetSpec, timing: TimingPlan) -> None:
@@ -189,9 +191,11 @@ def _check_device(machine: MachineReport, target: TargetSpec, timing: TimingPlan
     if machine.architecture != target.architecture.value or missing:
         lacks = f"it is {machine.architecture}" if machine.architecture != target.architecture.value else ""
         lacks = lacks or f"it lacks {', '.join(sorted(missing))}"
-        raise DeviceError(f"the device can't run code for {target.name}: {lacks}")
+        raise TargetError(
+            f"the device can't run code for {target.name}: {lacks}; name a target that it runs with --target"
+        )
     if timing.threads > machine.cores:
-        raise DeviceError(f"the device has {machine.cores} cores, and trials want {timing.threads} threads")
+        raise UserError(f"the device has {machine.cores} cores, and trials want {timing.threads} threads")
 
 
 def _timing_words(timing: TimingPlan) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from lepton_compiler.tuning.cost_model import CostModel, KernelSize
 from lepton_compiler.tuning.knob_values import to_values
-from lepton_compiler.tuning.record import KnobValue, Outcome
+from lepton_compiler.tuning.record import KnobValue, Outcome, Status
 from lepton_compiler.tuning.tasks import TuningTask
 
 _RANDOM_SHARE = 0.15
@@ -46,6 +46,7 @@ class TaskSearch:
         self._open: dict[Any, None] = dict.fromkeys(task.candidates)
         self._seconds: dict[Any, float] = {}
         self._tried: set[Any] = set()
+        self._wrong: set[Any] = set()
 
     @property
     def is_exhausted(self) -> bool:
@@ -77,8 +78,8 @@ class TaskSearch:
     def know(self, knobs: Mapping[str, KnobValue], outcome: Outcome) -> None:
         """Takes a record from before for a trial of this one; knobs that no candidate has are left alone."""
         known = next((candidate for candidate, values in self._values.items() if values == knobs), None)
-        if known is not None and known in self._open:
-            del self._open[known]
+        if known is not None:
+            self._open.pop(known, None)
             self.add(known, outcome)
 
     def add(self, knobs: Any, outcome: Outcome) -> None:
@@ -86,14 +87,20 @@ class TaskSearch:
         self._tried.add(knobs)
         seconds = None if outcome.times is None else outcome.times.median_s
         if seconds is not None:
-            seconds = self._seconds[knobs] = min(seconds, self._seconds.get(knobs, seconds))
-        if knobs == self.task.default:
-            self.default_seconds = seconds
-        self.since_gain += 1
-        if seconds is not None and (self.best_seconds is None or seconds < self.best_seconds):
-            if self.best_seconds is None or seconds < self.best_seconds * (1 - SIGNIFICANT_GAIN):
-                self.since_gain = 0
-            self.best, self.best_seconds = knobs, seconds
+            self._seconds[knobs] = min(seconds, self._seconds.get(knobs, seconds))
+        elif outcome.status is Status.WRONG_RESULT:
+            # Right at another time is not right.
+            self._wrong.add(knobs)
+        if knobs in self._wrong:
+            self._seconds.pop(knobs, None)
+        before = self.best_seconds
+        self.default_seconds = self._seconds.get(self.task.default)
+        self.best = min(self._seconds, key=self._seconds.__getitem__, default=None)
+        self.best_seconds = None if self.best is None else self._seconds[self.best]
+        is_gain = self.best_seconds is not None and (
+            before is None or self.best_seconds < before * (1 - SIGNIFICANT_GAIN)
+        )
+        self.since_gain = 0 if is_gain else self.since_gain + 1
         self.curve.append(self.best_seconds)
 
     def finalists(self, count: int) -> list[Any]:

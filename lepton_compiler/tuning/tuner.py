@@ -25,13 +25,16 @@ from lepton_compiler.tuning.cost_model import CostModel, KernelSize, Sample
 from lepton_compiler.tuning.database import Database
 from lepton_compiler.tuning.log_writer import LogWriter
 from lepton_compiler.tuning.measurement import Measurer, ReferenceFailure
+from lepton_compiler.tuning.ranking import TIMING_FIELD, conditions_of, right_trials, timing_text
 from lepton_compiler.tuning.record import Device, Outcome, Status, TunedTarget, TuningRecord, Versions, time_now
 from lepton_compiler.tuning.task_scheduler import next_task
 from lepton_compiler.tuning.task_search import TaskSearch
 from lepton_compiler.tuning.tasks import TuningTask, written_parameters
 
-SIZE_FIELD, TIMING_FIELD = "kernel", "timing"
-"""Fields of a record that a search learns from: the kernel's size, and threads and caches of the trial."""
+SIZE_FIELD = "kernel"
+"""Field of a record that the cost model learns from: the kernel's size."""
+CONFIRMING_SHARE = 0.1
+"""Share of the time that is kept for confirmations."""
 _FINALISTS = 3
 _CONFIRMATIONS = 3
 
@@ -147,20 +150,23 @@ class Tuner:
         self._started: set[str] = set()
         self._queue: deque[_InFlight] = deque()
 
-    def learn(self, database: Database, family: Database | None = None) -> None:
+    def learn(self, database: Database) -> None:
         """Takes what is known: trials of these kernels, and for the cost model those of any kernel.
 
-        Args:
-            database: Logs of this model and target.
-            family: Logs of other models and of targets alike; their times teach, but are nobody's trial.
+        A trial on another device, or timed in another way, teaches, and is measured again here: its time would say
+        nothing beside those of this session.
         """
         target = TunedTarget.of(self._bench.target)
+        here = self._bench.device.name, self._bench.device.processor, timing_text(self._bench.timing)
         for search in self.searches:
-            for entry in database.trials(search.task.workload, target):
-                search.know(entry.record.knobs, entry.record.outcome)
-        for source in (database, family):
-            for record in source.records() if source is not None else ():
-                self._teach(record)
+            trials = database.trials(search.task.workload, target)
+            right = set(map(id, right_trials(trials)))
+            for entry in trials:
+                is_refuted = entry.record.outcome.status is Status.OK and id(entry) not in right
+                if conditions_of(entry.record) == here and not is_refuted:
+                    search.know(entry.record.knobs, entry.record.outcome)
+        for record in database.records():
+            self._teach(record)
 
     def run(self, budget: Budget) -> TuningResult:
         """Searches until the budget is spent, everything was tried, or the user interrupts."""
@@ -168,7 +174,7 @@ class Tuner:
         started = time.monotonic()
         try:
             self._search(budget, result, started)
-            self._confirm(result, started)
+            self._confirm(budget, result, started)
         except KeyboardInterrupt:
             result.interrupted = True
         finally:
@@ -195,12 +201,17 @@ class Tuner:
                     waiting.library.exception()
             self._finish(self._queue.popleft(), result, started)
 
-    def _confirm(self, result: TuningResult, started: float) -> None:
-        """Measures the fastest few again, by turns with the default: the lowest of many samples is often luck."""
-        for search in self.searches:
+    def _confirm(self, budget: Budget, result: TuningResult, started: float) -> None:
+        """Measures the fastest few again, by turns with the default: the lowest of many samples is often luck.
+
+        The kernels that save most come first, as many as there is time for.
+        """
+        for search in sorted(self.searches, key=_saving, reverse=True):
             finalists = search.finalists(_FINALISTS)
             if len(finalists) < 2 or search.problem is not None:
                 continue
+            if budget.seconds is not None and time.monotonic() - started >= budget.seconds:
+                return
             libraries = [self._pool.submit(search.task.workload, search.task.function, knobs) for knobs in finalists]
             for library in libraries:
                 library.exception()
@@ -232,7 +243,11 @@ class Tuner:
             if candidate.knobs is None:
                 self._add_reference(search, library)
                 return
-            outcome = self._measurer.measure(search.task, library)
+            try:
+                outcome = self._measurer.measure(search.task, library)
+            except ReferenceFailure as error:
+                search.problem = str(error)
+                return
         self._take(search, candidate.knobs, outcome)
         result.trials += 1
         if self._on_trial is not None:
@@ -271,7 +286,15 @@ class Tuner:
 def _is_spent(budget: Budget, given_out: int, started: float) -> bool:
     if budget.trials is not None and given_out >= budget.trials:
         return True
-    return budget.seconds is not None and time.monotonic() - started >= budget.seconds
+    searching = None if budget.seconds is None else budget.seconds * (1 - CONFIRMING_SHARE)
+    return searching is not None and time.monotonic() - started >= searching
+
+
+def _saving(search: TaskSearch) -> float:
+    """Seconds of a run of the model that the best saves."""
+    if search.default_seconds is None or search.best_seconds is None:
+        return 0.0
+    return search.task.calls * (search.default_seconds - search.best_seconds)
 
 
 def kernel_size(function: tirx.PrimFunc) -> KernelSize:

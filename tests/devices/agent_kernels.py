@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -52,6 +53,11 @@ def behaviours(*flags: str) -> KernelLibrary:
         compile_c(_SOURCE.name, "kernel.o", folder, target.zig_triple, target.zig_cpu, "-O1", *flags)
         run_zig(["-shared", "-o", "kernel.so", "kernel.o"], folder, tool="ld.lld")
         return KernelLibrary((folder / "kernel.so").read_bytes(), (FLOATS, FLOATS, None), (), 0)
+
+
+def kernel(behaviour: Behaviour) -> KernelLibrary:
+    """A library with one behaviour and no third argument."""
+    return replace(behaviours(f"-DBEHAVIOUR={int(behaviour)}"), parameters=(FLOATS, FLOATS))
 
 
 def trial(
