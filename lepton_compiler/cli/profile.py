@@ -12,6 +12,8 @@ from lepton_compiler.cli.graph_options import graph_options
 from lepton_compiler.cli.kernel_table import kernel_columns, kernel_rows, profile_summary
 from lepton_compiler.cli.model_argument import as_artifact, make_feed
 from lepton_compiler.cli.options import (
+    HTML_ENDINGS,
+    check_ending,
     feed_options,
     file_path,
     format_option,
@@ -21,6 +23,7 @@ from lepton_compiler.cli.options import (
     threads_option,
 )
 from lepton_compiler.cli.rendering import bytes_text, machine_text, progress, show_json, show_table, warn_of_load
+from lepton_compiler.core.optional_packages import MATPLOTLIB
 from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
@@ -105,13 +108,11 @@ def command(
 
 def _check_files(png_file: Path | None, html_file: Path | None, force: bool) -> None:
     from lepton_compiler.core.result_files import check_writable
-    from lepton_compiler.evaluation.roofline import require_matplotlib
 
-    for option, path, endings in (("--png", png_file, (".png",)), ("--html", html_file, (".html", ".htm"))):
+    for option, path, endings in (("--png", png_file, (".png",)), ("--html", html_file, HTML_ENDINGS)):
         if path is not None:
-            if path.suffix.lower() not in endings:
-                raise click.UsageError(f"{option} writes a file that ends in {endings[0]}, and {path} does not")
-            require_matplotlib(f"a picture for {option}")
+            check_ending(option, path, endings)
+            MATPLOTLIB.require(f"a picture for {option}")
             check_writable(path, force=force)
 
 

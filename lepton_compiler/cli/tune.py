@@ -10,7 +10,9 @@ import click
 from lepton_compiler.cli.graph_options import graph_options
 from lepton_compiler.cli.log_arguments import report_problems
 from lepton_compiler.cli.options import (
+    HTML_ENDINGS,
     NumberRange,
+    check_ending,
     file_path,
     format_option,
     input_shapes_option,
@@ -19,6 +21,7 @@ from lepton_compiler.cli.options import (
 )
 from lepton_compiler.cli.rendering import progress, show_json, show_table, warn
 from lepton_compiler.cli.tune_tables import check_sentences, plan_document, plan_rows, report_rows, report_sentences
+from lepton_compiler.core.optional_packages import MATPLOTLIB, XGBOOST
 from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
@@ -130,6 +133,8 @@ def command(
     from lepton_compiler.core.result_files import check_writable
     from lepton_compiler.devices.local_device import LocalDevice
     from lepton_compiler.driver import resolve_target
+
+    XGBOOST.require("lepton tune, whose search learns from its trials,")
     from lepton_compiler.tuning.session import TuningRequest, cores_for_trials, plan_session, run_session
     from lepton_compiler.tuning.tuning_report import make_report
 
@@ -221,9 +226,8 @@ def _show_plan(plan: Plan, output_format: str) -> None:
 
 
 def _check_report(path: Path, check_writable: Callable[..., None], force: bool) -> None:
-    from lepton_compiler.evaluation.roofline import require_matplotlib
-
-    require_matplotlib("a page for --report")
+    check_ending("--report", path, HTML_ENDINGS)
+    MATPLOTLIB.require("a page for --report")
     check_writable(path, force=force)
 
 

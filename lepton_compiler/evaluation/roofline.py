@@ -6,14 +6,12 @@ CACM 52 (4), 2009.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lepton_compiler.core.errors import MissingExtraError
 from lepton_compiler.evaluation.kernel_profile import KernelProfile, ModelProfile
 from lepton_compiler.evaluation.label_places import Box, Disc, place_labels
 from lepton_compiler.evaluation.machine_probe import ArithmeticPeak, MachinePeaks
@@ -35,16 +33,6 @@ _MARKERS = {"float32": "o", "bfloat16": "s", "int8": "^", "uint8": "v"}
 _OTHER_MARKER = "D"
 _ROOF_STYLES = {"float32": "-", "bfloat16": "--", "int8": ":"}
 _INK, _PALE = "#30343b", "#9aa0a6"
-
-
-def require_matplotlib(purpose: str) -> None:
-    """Refuses a picture that can't be drawn, before the work that leads to it.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtraError("matplotlib", "plot", purpose)
 
 
 def roofline_png(profile: ModelProfile, peaks: MachinePeaks) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import re
 import warnings
@@ -13,9 +12,8 @@ from xml.etree import ElementTree
 import pytest
 from profile_samples import HOSTILE_NODES, PEAKS, PROFILE
 
-from lepton_compiler.core.errors import MissingExtraError
 from lepton_compiler.evaluation.profile_page import profile_page
-from lepton_compiler.evaluation.roofline import draw_roofline, require_matplotlib, roofline_png, roofline_svg
+from lepton_compiler.evaluation.roofline import draw_roofline, roofline_png, roofline_svg
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the extra plot, which is not installed")
 
@@ -125,9 +123,3 @@ def test_the_page_loads_nothing_and_escapes_names() -> None:
     assert "url(http" not in page
     assert re.search(r"<title>Profile of model&lt;1&gt;\.onnx</title>", page)
     assert "one &amp; all" in page
-
-
-def test_a_missing_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"a picture for --png .*pip install 'lepton-compiler\[plot\]'"):
-        require_matplotlib("a picture for --png")
