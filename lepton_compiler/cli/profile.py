@@ -27,10 +27,10 @@ from lepton_compiler.core.optional_packages import MATPLOTLIB
 from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
+    from lepton_compiler.evaluation.html_page import Table
     from lepton_compiler.evaluation.kernel_profile import KernelProfile, ModelProfile
     from lepton_compiler.evaluation.machine import MachineDescription
     from lepton_compiler.evaluation.machine_probe import MachinePeaks
-    from lepton_compiler.evaluation.profile_page import Table
 
 _PACKAGES = ("apache-tvm", "numpy")
 
@@ -124,7 +124,7 @@ def _write_files(
     machine: MachineDescription,
 ) -> None:
     from lepton_compiler.core.result_files import complete_file, write_text
-    from lepton_compiler.evaluation.profile_page import profile_page
+    from lepton_compiler.evaluation.html_page import html_page, html_table
     from lepton_compiler.evaluation.roofline import roofline_png, roofline_svg
 
     if png_file is not None:
@@ -132,8 +132,9 @@ def _write_files(
             file.write(roofline_png(profile, peaks))
     if html_file is not None:
         sentences = _sentences(profile, peaks, machine)
-        page = profile_page(profile, sentences, roofline_svg(profile, peaks), _tables(profile, peaks))
-        write_text(html_file, page)
+        tables = [html_table(*table) for table in _tables(profile, peaks)]
+        title = f"Profile of {profile.manifest.model.name}"
+        write_text(html_file, html_page(title, sentences, [roofline_svg(profile, peaks), *tables]))
 
 
 def _tables(profile: ModelProfile, peaks: MachinePeaks, top: int | None = None) -> list[Table]:

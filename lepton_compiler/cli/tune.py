@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lepton_compiler.evaluation.tuned_model import TunedModelTimes
     from lepton_compiler.tuning.session import Plan, TuningRequest
     from lepton_compiler.tuning.tuner import TrialEvent
+    from lepton_compiler.tuning.tuning_report import TuningReport
 
 _CHECK_ROUNDS = 30
 
@@ -166,13 +167,17 @@ def command(
         result, _ = run_session(request, plan, device, _teller(on_step))
     report = make_report(plan, result)
     check = None if no_check or result.interrupted or report.gain == 1 else _check_model(request, threads)
+    sentences = [*report_sentences(report, output), *check_sentences(check)]
     if report_file is not None:
-        _write_page(report_file, model.name, report)
+        with progress("measure the machine"):
+            _write_page(report_file, model.name, report, sentences, threads)
     if output_format == "json":
         show_json({"report": report, "whole_model": check})
         return
     show_table(None, REPORT_COLUMNS, report_rows(report))
-    click.echo("\n".join([*report_sentences(report, output), *check_sentences(check)]))
+    click.echo("\n".join(sentences))
+    if report_file is not None:
+        click.echo(f"wrote {report_file}")
 
 
 def _check_model(request: TuningRequest, threads: int) -> TunedModelTimes | None:
@@ -231,8 +236,12 @@ def _check_report(path: Path, check_writable: Callable[..., None], force: bool) 
     check_writable(path, force=force)
 
 
-def _write_page(path: Path, model: str, report: Any) -> None:
+def _write_page(path: Path, model: str, report: TuningReport, sentences: list[str], threads: int) -> None:
     from lepton_compiler.core.result_files import write_text
+    from lepton_compiler.evaluation.machine_probe import measure_peaks
     from lepton_compiler.evaluation.tuning_page import tuning_page
 
-    write_text(path, tuning_page(model, report))
+    # The device is this machine, and trials of one thread are timed by its own processor time.
+    peaks = measure_peaks(threads, "cpu" if threads == 1 else "wall")
+    table = REPORT_COLUMNS, report_rows(report)
+    write_text(path, tuning_page(model, report, sentences, table, peaks))
