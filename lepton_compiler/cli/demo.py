@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,8 @@ import click
 
 from lepton_compiler.cli.options import file_path, format_option
 from lepton_compiler.cli.rendering import bytes_text, progress, show_facts, show_json
-from lepton_compiler.core.errors import MissingExtraError, ModelError
+from lepton_compiler.core.errors import ModelError
+from lepton_compiler.core.optional_packages import PILLOW
 from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.evaluation.tolerances import TOLERANCES
 
@@ -47,8 +47,7 @@ def command(text: str, model_file: Path | None, threads: int, output_format: str
       lepton demo
       lepton demo --text "Hello, world" --threads 2
     """
-    if importlib.util.find_spec("PIL") is None:
-        raise MissingExtraError("pillow", "demo", "rendering the demo's line of text")
+    PILLOW.require("rendering the demo's line of text")
     from lepton_compiler.evaluation.runner import require_peer
 
     peer = require_peer("onnxruntime", "comparing the demo's result", extra="demo")

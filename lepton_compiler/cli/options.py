@@ -19,6 +19,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 file_path = click.Path(path_type=Path)
 """A path; whether it exists and what it holds is checked where it is read, with a better message than click's."""
 
+HTML_ENDINGS = (".html", ".htm")
+
 
 class NumberRange(click.FloatRange):
     """A number between bounds. ``nan`` compares with none of them, so that click's own range lets it through."""
@@ -39,6 +41,16 @@ def given_options(names: Collection[str]) -> list[str]:
         for parameter in ctx.command.params
         if parameter.name in names and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
     ]
+
+
+def check_ending(option: str, path: Path, endings: Sequence[str]) -> None:
+    """Refuses a file that is not named for what an option writes into it.
+
+    Raises:
+        click.UsageError: Its name ends in none of ``endings``.
+    """
+    if path.suffix.lower() not in endings:
+        raise click.UsageError(f"{option} writes a file that ends in {endings[0]}, and {path} does not")
 
 
 def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

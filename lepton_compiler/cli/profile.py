@@ -12,6 +12,8 @@ from lepton_compiler.cli.graph_options import graph_options
 from lepton_compiler.cli.kernel_table import kernel_columns, kernel_rows, profile_summary
 from lepton_compiler.cli.model_argument import as_artifact, make_feed
 from lepton_compiler.cli.options import (
+    HTML_ENDINGS,
+    check_ending,
     feed_options,
     file_path,
     format_option,
@@ -21,13 +23,14 @@ from lepton_compiler.cli.options import (
     threads_option,
 )
 from lepton_compiler.cli.rendering import bytes_text, machine_text, progress, show_json, show_table, warn_of_load
+from lepton_compiler.core.optional_packages import MATPLOTLIB
 from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
+    from lepton_compiler.evaluation.html_page import Table
     from lepton_compiler.evaluation.kernel_profile import KernelProfile, ModelProfile
     from lepton_compiler.evaluation.machine import MachineDescription
     from lepton_compiler.evaluation.machine_probe import MachinePeaks
-    from lepton_compiler.evaluation.profile_page import Table
 
 _PACKAGES = ("apache-tvm", "numpy")
 
@@ -105,13 +108,11 @@ def command(
 
 def _check_files(png_file: Path | None, html_file: Path | None, force: bool) -> None:
     from lepton_compiler.core.result_files import check_writable
-    from lepton_compiler.evaluation.roofline import require_matplotlib
 
-    for option, path, endings in (("--png", png_file, (".png",)), ("--html", html_file, (".html", ".htm"))):
+    for option, path, endings in (("--png", png_file, (".png",)), ("--html", html_file, HTML_ENDINGS)):
         if path is not None:
-            if path.suffix.lower() not in endings:
-                raise click.UsageError(f"{option} writes a file that ends in {endings[0]}, and {path} does not")
-            require_matplotlib(f"a picture for {option}")
+            check_ending(option, path, endings)
+            MATPLOTLIB.require(f"a picture for {option}")
             check_writable(path, force=force)
 
 
@@ -123,7 +124,7 @@ def _write_files(
     machine: MachineDescription,
 ) -> None:
     from lepton_compiler.core.result_files import complete_file, write_text
-    from lepton_compiler.evaluation.profile_page import profile_page
+    from lepton_compiler.evaluation.html_page import html_page, html_table
     from lepton_compiler.evaluation.roofline import roofline_png, roofline_svg
 
     if png_file is not None:
@@ -131,8 +132,9 @@ def _write_files(
             file.write(roofline_png(profile, peaks))
     if html_file is not None:
         sentences = _sentences(profile, peaks, machine)
-        page = profile_page(profile, sentences, roofline_svg(profile, peaks), _tables(profile, peaks))
-        write_text(html_file, page)
+        tables = [html_table(*table) for table in _tables(profile, peaks)]
+        title = f"Profile of {profile.manifest.model.name}"
+        write_text(html_file, html_page(title, sentences, [roofline_svg(profile, peaks), *tables]))
 
 
 def _tables(profile: ModelProfile, peaks: MachinePeaks, top: int | None = None) -> list[Table]:

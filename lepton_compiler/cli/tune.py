@@ -10,7 +10,9 @@ import click
 from lepton_compiler.cli.graph_options import graph_options
 from lepton_compiler.cli.log_arguments import report_problems
 from lepton_compiler.cli.options import (
+    HTML_ENDINGS,
     NumberRange,
+    check_ending,
     file_path,
     format_option,
     input_shapes_option,
@@ -19,6 +21,7 @@ from lepton_compiler.cli.options import (
 )
 from lepton_compiler.cli.rendering import progress, show_json, show_table, warn
 from lepton_compiler.cli.tune_tables import check_sentences, plan_document, plan_rows, report_rows, report_sentences
+from lepton_compiler.core.optional_packages import MATPLOTLIB, XGBOOST
 from lepton_compiler.core.options import CompileOptions
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from lepton_compiler.evaluation.tuned_model import TunedModelTimes
     from lepton_compiler.tuning.session import Plan, TuningRequest
     from lepton_compiler.tuning.tuner import TrialEvent
+    from lepton_compiler.tuning.tuning_report import TuningReport
 
 _CHECK_ROUNDS = 30
 
@@ -130,6 +134,8 @@ def command(
     from lepton_compiler.core.result_files import check_writable
     from lepton_compiler.devices.local_device import LocalDevice
     from lepton_compiler.driver import resolve_target
+
+    XGBOOST.require("lepton tune, whose search learns from its trials,")
     from lepton_compiler.tuning.session import TuningRequest, cores_for_trials, plan_session, run_session
     from lepton_compiler.tuning.tuning_report import make_report
 
@@ -161,13 +167,17 @@ def command(
         result, _ = run_session(request, plan, device, _teller(on_step))
     report = make_report(plan, result)
     check = None if no_check or result.interrupted or report.gain == 1 else _check_model(request, threads)
+    sentences = [*report_sentences(report, output), *check_sentences(check)]
     if report_file is not None:
-        _write_page(report_file, model.name, report)
+        with progress("measure the machine"):
+            _write_page(report_file, model.name, report, sentences, threads)
     if output_format == "json":
         show_json({"report": report, "whole_model": check})
         return
     show_table(None, REPORT_COLUMNS, report_rows(report))
-    click.echo("\n".join([*report_sentences(report, output), *check_sentences(check)]))
+    click.echo("\n".join(sentences))
+    if report_file is not None:
+        click.echo(f"wrote {report_file}")
 
 
 def _check_model(request: TuningRequest, threads: int) -> TunedModelTimes | None:
@@ -221,14 +231,17 @@ def _show_plan(plan: Plan, output_format: str) -> None:
 
 
 def _check_report(path: Path, check_writable: Callable[..., None], force: bool) -> None:
-    from lepton_compiler.evaluation.roofline import require_matplotlib
-
-    require_matplotlib("a page for --report")
+    check_ending("--report", path, HTML_ENDINGS)
+    MATPLOTLIB.require("a page for --report")
     check_writable(path, force=force)
 
 
-def _write_page(path: Path, model: str, report: Any) -> None:
+def _write_page(path: Path, model: str, report: TuningReport, sentences: list[str], threads: int) -> None:
     from lepton_compiler.core.result_files import write_text
+    from lepton_compiler.evaluation.machine_probe import measure_peaks
     from lepton_compiler.evaluation.tuning_page import tuning_page
 
-    write_text(path, tuning_page(model, report))
+    # The device is this machine, and trials of one thread are timed by its own processor time.
+    peaks = measure_peaks(threads, "cpu" if threads == 1 else "wall")
+    table = REPORT_COLUMNS, report_rows(report)
+    write_text(path, tuning_page(model, report, sentences, table, peaks))

@@ -16,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 from lepton_compiler.core.errors import LeptonError
+from lepton_compiler.core.optional_packages import OPTIONAL_PACKAGES
 from lepton_compiler.evaluation.emulators import EMULATOR_NAMES, find_emulator
 from lepton_compiler.evaluation.machine import memory_bytes, processor_name
 from lepton_compiler.evaluation.runner import PEERS
@@ -189,6 +190,16 @@ def _peers() -> Iterator[Check]:
             yield Check(peer.name, Status.MISSING, "not installed: no comparison or benchmark with it", remedy)
 
 
+def _extras() -> Iterator[Check]:
+    for package in OPTIONAL_PACKAGES:
+        version = package.version()
+        if version is not None:
+            yield Check(package.name, Status.OK, version)
+        else:
+            remedy = f"pip install '{DISTRIBUTION}[{package.extra}]'"
+            yield Check(package.name, Status.MISSING, f"not installed: needed for {package.serves}", remedy)
+
+
 def _emulators() -> Iterator[Check]:
     """User-mode emulators for the architectures that this machine is not."""
     for architecture, names in EMULATOR_NAMES.items():
@@ -210,5 +221,6 @@ _GROUPS: tuple[tuple[str, Callable[[], Iterator[Check]]], ...] = (
     ("processor", _processor),
     ("resources", _resources),
     ("peers", _peers),
+    ("extras", _extras),
     ("emulators", _emulators),
 )

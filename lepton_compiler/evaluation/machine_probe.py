@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from lepton_compiler.build.toolchain import c_sources, cached_objects, run_zig
 from lepton_compiler.core.errors import TargetError
 from lepton_compiler.evaluation.machine import last_level_cache_bytes, memory_bytes
 from lepton_compiler.targets.registry import UnknownTargetError, host_cpu_features, missing_features, native_target
+
+Clock = Literal["wall", "cpu"]
 
 _REPEATS = 16
 _SECONDS = 0.005
@@ -81,6 +84,12 @@ class MachinePeaks:
         found = [peak for peak in self.arithmetic if peak.type == wanted]
         return max(found, key=lambda peak: peak.operations_per_second, default=None)
 
+    def of_types(self, types: Iterable[str]) -> MachinePeaks:
+        """The peaks of some element types alone; all of them where no rate of these types was measured."""
+        found = {peak.type for peak in map(self.arithmetic_of, types) if peak is not None}
+        arithmetic = tuple(peak for peak in self.arithmetic if peak.type in found)
+        return replace(self, arithmetic=arithmetic or self.arithmetic)
+
     def best_arithmetic(self) -> tuple[ArithmeticPeak, ...]:
         """The best of each element type, in the order in which they were measured."""
         types = dict.fromkeys(peak.type for peak in self.arithmetic)
@@ -119,14 +128,18 @@ class _MemoryKernel(ctypes.Structure):
     )
 
 
-def measure_peaks(threads: int) -> MachinePeaks:
+def measure_peaks(threads: int, clock: Clock = "wall") -> MachinePeaks:
     """Measures this machine with that many threads, in about two seconds.
+
+    Args:
+        threads: Threads that work at the same time.
+        clock: Time that passes, or the processor time of each thread: what threads reach that have a core each.
 
     Raises:
         TargetError: This machine is of a family that nothing can be compiled for.
         UserError: The C compiler is missing.
     """
-    probe = _Probe(_load_probe(), threads)
+    probe = _Probe(_load_probe(), threads, clock)
     return MachinePeaks(threads, tuple(probe.arithmetic()), probe.memory(_memory_array_bytes(threads)), probe.cache())
 
 
@@ -157,14 +170,15 @@ def _load_probe() -> ctypes.CDLL:
 class _Probe:
     """The library with a number of threads; ctypes lets them run at the same time."""
 
-    def __init__(self, library: ctypes.CDLL, threads: int) -> None:
+    def __init__(self, library: ctypes.CDLL, threads: int, clock: Clock = "wall") -> None:
         self._library = library
         self._threads = threads
+        self._timing = ctypes.c_double(_SECONDS), ctypes.c_int(clock == "cpu")
 
     def arithmetic(self) -> Iterator[ArithmeticPeak]:
         """The rate of every kernel that this processor can run."""
         for index, kernel in _runnable(self._library.lepton_probe_arithmetic_at):
-            arguments = (ctypes.c_int(index), ctypes.c_double(_SECONDS))
+            arguments = (ctypes.c_int(index), *self._timing)
             rate = self._best(lambda given=arguments: self._library.lepton_probe_operation_rate(*given))
             yield ArithmeticPeak(kernel.type.decode(), kernel.instruction.decode(), rate)
 
@@ -184,7 +198,7 @@ class _Probe:
     def _byte_rate(self, index: int, arrays: list[np.ndarray], count: int) -> float:
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
         return self._library.lepton_probe_byte_rate(
-            ctypes.c_int(index), *pointers, ctypes.c_size_t(count), ctypes.c_double(_SECONDS)
+            ctypes.c_int(index), *pointers, ctypes.c_size_t(count), *self._timing
         )
 
     def _best(self, measure: Callable[..., float], prepare: Callable[[], object] | None = None) -> float:

@@ -40,7 +40,7 @@ class Times:
 
     Attributes:
         median_s: Median of the samples.
-        spread_s: Their 90th percentile less their 10th.
+        spread_s: Half the distance of their quartiles.
         samples: How many there are.
     """
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lepton_compiler.tuning.cost_model import CostModel, KernelSize
 from lepton_compiler.tuning.knob_values import to_values
 from lepton_compiler.tuning.record import KnobValue, Outcome, Status
 from lepton_compiler.tuning.tasks import TuningTask
+
+if TYPE_CHECKING:
+    # The model imports XGBoost, which compiling with a log does without.
+    from lepton_compiler.tuning.cost_model import CostModel, KernelSize
 
 _RANDOM_SHARE = 0.15
 SIGNIFICANT_GAIN = 0.01

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lepton_compiler.build.kernel_work import kernel_work
 from lepton_compiler.tuning.record import KnobValue
 from lepton_compiler.tuning.session import Plan
 from lepton_compiler.tuning.task_search import SIGNIFICANT_GAIN, TaskSearch
@@ -27,6 +28,8 @@ class TaskReport:
         candidates: How many there are.
         trials: How many were tried, in earlier sessions too.
         flops: Operations of a call; None where they can't be counted.
+        moved_bytes: Bytes of its operands and results; None where they can't be counted.
+        operand_type: Element type of what most of its operations read.
         default_seconds: Time of the default; None where it did not run.
         best_seconds: Time of the best; None where none ran.
         gain: Default's time over the best's, 1 where the difference is noise.
@@ -42,6 +45,8 @@ class TaskReport:
     candidates: int
     trials: int
     flops: int | None
+    moved_bytes: int | None
+    operand_type: str
     default_seconds: float | None
     best_seconds: float | None
     gain: float
@@ -51,8 +56,8 @@ class TaskReport:
 
     @property
     def is_near_the_best(self) -> bool:
-        """Whether the default was as good as the best that was found, or nearly."""
-        return self.problem is None and self.gain <= 1 / (1 - NEAR_THE_BEST)
+        """Whether the default was as good as the best that was found, or nearly; not where it was never timed."""
+        return self.default_seconds is not None and self.gain <= 1 / (1 - NEAR_THE_BEST)
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ def make_report(plan: Plan, result: TuningResult) -> TuningReport:
 
 def _task(search: TaskSearch) -> TaskReport:
     task = search.task
+    work = kernel_work(task.function)
     gain = search.gain if search.gain >= 1 / (1 - SIGNIFICANT_GAIN) else 1.0
     return TaskReport(
         task.names,
@@ -115,6 +121,8 @@ def _task(search: TaskSearch) -> TaskReport:
         len(task.candidates),
         search.tried,
         task.flops,
+        work.moved_bytes if isinstance(work.moved_bytes, int) else None,
+        work.operand_type,
         search.default_seconds,
         search.best_seconds,
         gain,

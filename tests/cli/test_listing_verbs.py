@@ -73,6 +73,15 @@ def test_missing_peer_is_no_failure(lepton, monkeypatch: pytest.MonkeyPatch) -> 
     assert "pip install 'lepton-compiler[peers]'" in result.stdout
 
 
+def test_missing_extras_are_no_failure(lepton, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, machine_checks._extras)
+    monkeypatch.setattr("lepton_compiler.core.optional_packages.OptionalPackage.version", lambda self: None)
+    result = lepton("doctor")
+    assert result.exit_code == 0
+    for extra in ("demo", "plot", "tune"):
+        assert f"pip install 'lepton-compiler[{extra}]'" in result.stdout
+
+
 def test_missing_emulator_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     only(monkeypatch, machine_checks._emulators)

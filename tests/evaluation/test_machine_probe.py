@@ -59,7 +59,7 @@ int main(void) {
   for (int i = 0; lepton_probe_arithmetic_at(i) != NULL; i++) {
     const lepton_probe_arithmetic *kernel = lepton_probe_arithmetic_at(i);
     printf("%s|%s|%.0f|%d\\n", kernel->type, kernel->instruction, kernel->operations,
-           lepton_probe_operation_rate(i, 0.001) > 0);
+           lepton_probe_operation_rate(i, 0.001, i % 2) > 0);
   }
   return 0;
 }
@@ -141,8 +141,9 @@ def test_every_kernel_of_64_bit_arm_runs(tmp_path: Path) -> None:
     ]
 
 
-def test_this_machine_is_measured() -> None:
-    peaks = measure_peaks(2)
+@pytest.mark.parametrize("clock", ["wall", "cpu"])
+def test_this_machine_is_measured(clock: machine_probe.Clock) -> None:
+    peaks = measure_peaks(2, clock)
     assert peaks.threads == 2
     assert {"float32"} <= {peak.type for peak in peaks.arithmetic} <= {"float32", "bfloat16", "int8"}
     assert all(peak.operations_per_second > 0 for peak in peaks.arithmetic)
@@ -211,3 +212,11 @@ def test_of_two_measurements_each_rate_is_the_better_one() -> None:
     best = best_peaks(PEAKS, other)
     assert [peak.operations_per_second for peak in best.arithmetic] == [2e9, 4e9, 16e9]
     assert (best.memory, best.cache) == (PEAKS.memory, other.cache)
+
+
+def test_peaks_of_some_types_alone() -> None:
+    rates = MemoryPeak("read", 1, 1.0)
+    peaks = MachinePeaks(1, (ArithmeticPeak("float32", "a", 1.0), ArithmeticPeak("int8", "b", 4.0)), rates, rates)
+    assert [peak.type for peak in peaks.of_types({"float32"}).arithmetic] == ["float32"]
+    assert [peak.type for peak in peaks.of_types({"uint8"}).arithmetic] == ["int8"]
+    assert peaks.of_types({"float64"}) == peaks

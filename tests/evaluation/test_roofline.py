@@ -1,21 +1,16 @@
-"""The roofline picture and the page around it."""
+"""The roofline picture of a profile."""
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import re
 import warnings
 from dataclasses import replace
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
-from profile_samples import HOSTILE_NODES, PEAKS, PROFILE
+from profile_samples import PEAKS, PROFILE
 
-from lepton_compiler.core.errors import MissingExtraError
-from lepton_compiler.evaluation.profile_page import profile_page
-from lepton_compiler.evaluation.roofline import draw_roofline, require_matplotlib, roofline_png, roofline_svg
+from lepton_compiler.evaluation.roofline import draw_roofline, roofline_png, roofline_svg
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the extra plot, which is not installed")
 
@@ -91,43 +86,3 @@ def test_png_and_svg_are_whole_and_the_same_every_time() -> None:
     assert (int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")) == (1600, 1000)
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert (roofline_png(PROFILE, PEAKS), roofline_svg(PROFILE, PEAKS)) == (png, svg)
-
-
-class _Tags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.cells: list[str] = []
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.cells += [""] if tag == "td" else []
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
-
-    def handle_data(self, data: str) -> None:
-        if self.tags and self.tags[-1] == "td" and data.strip():
-            self.cells[-1] += data
-
-
-def test_the_page_loads_nothing_and_escapes_names() -> None:
-    page = profile_page(
-        PROFILE,
-        ["one & all"],
-        roofline_svg(PROFILE, PEAKS),
-        [(("#>", "nodes"), [("2", HOSTILE_NODES), ("1", "/conv")]), (("#", "why"), [("1, 2", "a < b")])],
-    )
-    reader = _Tags()
-    reader.feed(page)
-    assert reader.cells == ["2", HOSTILE_NODES, "1", "/conv", "1, 2", "a < b"]
-    assert {"b", "script", "link", "img"}.isdisjoint(reader.tags)
-    assert all(link.startswith("#") for link in reader.links)
-    assert "url(http" not in page
-    assert re.search(r"<title>Profile of model&lt;1&gt;\.onnx</title>", page)
-    assert "one &amp; all" in page
-
-
-def test_a_missing_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"a picture for --png .*pip install 'lepton-compiler\[plot\]'"):
-        require_matplotlib("a picture for --png")

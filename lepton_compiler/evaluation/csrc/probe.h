@@ -63,11 +63,12 @@ extern const lepton_probe_memory lepton_probe_memory_kernels[];
 LEPTON_PROBE_EXPORT const lepton_probe_arithmetic *lepton_probe_arithmetic_at(int index);
 LEPTON_PROBE_EXPORT const lepton_probe_memory *lepton_probe_memory_at(int index);
 
-/* Operations a second of the calling thread, over about that many seconds. */
-LEPTON_PROBE_EXPORT double lepton_probe_operation_rate(int index, double seconds);
+/* Operations a second of the calling thread, over about that many seconds: of time that passes or, with `own_time`, of
+ * the processor time that the thread gets. */
+LEPTON_PROBE_EXPORT double lepton_probe_operation_rate(int index, double seconds, int own_time);
 
-/* Bytes a second that the calling thread reads and writes; the arrays hold `count` floats, a multiple of 32, each. */
+/* Bytes a second that the calling thread reads and writes, timed alike; the arrays hold `count` floats, a multiple of 32, each. */
 LEPTON_PROBE_EXPORT double lepton_probe_byte_rate(int index, float *out, const float *x, const float *y, size_t count,
-                                                  double seconds);
+                                                  double seconds, int own_time);
 
 #endif
