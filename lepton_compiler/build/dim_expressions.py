@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 
+import tvm
 import tvm_ffi
 from tvm import tirx
 
@@ -136,6 +138,39 @@ def bind_sizes(parameters: Sequence[tirx.Var], arguments: Sequence[Sequence[Size
             if isinstance(mine, tirx.Var):
                 bound.setdefault(mine, tirx.const(given, "int64") if isinstance(given, int) else given)
     return bound
+
+
+def same_product(left: Sequence[Size], right: Sequence[Size]) -> bool:
+    """Whether the products of these sizes are equal for all values of their symbols, as far as that is provable."""
+    (one, factors), (other, unmatched) = _factors(left), _factors(right)
+    analyzer = tvm.sym.Analyzer()
+    # TVM multiplies sums out and then does not see that two products are the same: common factors go first.
+    rest = []
+    for factor in factors:
+        match = next((i for i, candidate in enumerate(unmatched) if analyzer.can_prove_equal(factor, candidate)), None)
+        if match is None:
+            rest.append(factor)
+        else:
+            unmatched.pop(match)
+    products = [
+        functools.reduce(tirx.Mul, sizes, tirx.const(number, "int64"))
+        for number, sizes in ((one, rest), (other, unmatched))
+    ]
+    return bool(analyzer.can_prove_equal(*products))
+
+
+def _factors(sizes: Iterable[Size]) -> tuple[int, list[tirx.Expr]]:
+    """The numbers among the factors as one, and the others."""
+    number, others = 1, []
+    for size in sizes:
+        if isinstance(size, tirx.Mul):
+            inner, more = _factors((size.a, size.b))
+            number, others = number * inner, others + more
+        elif isinstance(size, int | tirx.IntImm):
+            number *= int(size)
+        else:
+            others.append(size)
+    return number, others
 
 
 def evaluate(size: Size, values: Mapping[tirx.Var, int]) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import tvm
 from tvm import relax, tirx
 
-from lepton_compiler.build.dim_expressions import Size, plain_shape
+from lepton_compiler.build.dim_expressions import Size, plain_shape, same_product, to_text
 from lepton_compiler.build.lift_workspaces import Workspace
 from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.core.errors import InternalError
@@ -137,7 +137,8 @@ def plan_execution(module: tvm.IRModule, workspaces: dict[str, tuple[Workspace, 
         workspaces: For each kernel the buffers that it wants besides operands and results.
 
     Raises:
-        InternalError: ``main`` holds something else; the message names the binding.
+        InternalError: ``main`` holds something else, or a reshape to another number of elements; the message names
+            the binding.
     """
     builder = _PlanBuilder(module["main"], workspaces)
     return builder.build()
@@ -191,9 +192,24 @@ class _PlanBuilder:
         if operator == "relax.call_tir":
             return self._call(value, node)
         if operator == "relax.reshape":
-            operand = self._tensor(self._evaluate(value.args[0], node), node)
-            return replace(operand, shape=_dtype_and_shape(binding.var.ty, node)[1])
+            return self._view(self._tensor(self._evaluate(value.args[0], node), node), binding.var.ty, node)
         return self._evaluate(value, node)
+
+    def _view(self, operand: Tensor, ty: relax.Type, node: str) -> Tensor:
+        """The operand's memory under another shape, which must not reach beyond it."""
+        shape = _dtype_and_shape(ty, node)[1]
+        if not same_product(operand.shape, shape) and not self._is_checked(operand.shape, shape):
+            sides = (f"[{', '.join(map(to_text, sizes))}]" for sizes in (operand.shape, shape))
+            raise InternalError(f"node {node}: a reshape of {' to '.join(sides)}, which are not as large as each other")
+        return replace(operand, shape=shape)
+
+    def _is_checked(self, one: tuple[Size, ...], other: tuple[Size, ...]) -> bool:
+        """Whether a comparison of the run makes two products of sizes equal."""
+        return any(
+            same_product([*one, check.expected], [*other, check.size])
+            or same_product([*one, check.size], [*other, check.expected])
+            for check in self.checks
+        )
 
     def _cast(self, value: object, ty: relax.Type, node: str) -> object:
         """The same sizes, or memory under a shape, that are equal at run time, or the run is refused."""

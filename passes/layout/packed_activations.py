@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from tvm import relax, tirx
 
+from lepton_compiler.core.errors import InternalError
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, constant
 from lepton_compiler.passes.layout.channels_last import pack_channels_last
 from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement
@@ -59,9 +60,21 @@ class PackedActivations:
     def stand_in(self, node: Node, packed: relax.Expr, what: str) -> Replacement:
         """Makes ``packed``, a value of the new function, the result of a node."""
         value = packed if isinstance(packed, relax.Var) else self.graph.emit(node.name, packed)
-        plain = self.unpacked(node.name, value, int(node.var.ty.shape.values[1]))
+        channels = int(node.var.ty.shape.values[1])
+        self._check(node, value, channels)
+        plain = self.unpacked(node.name, value, channels)
         self._packed[plain] = value
         return Replacement(plain, what)
+
+    def _check(self, node: Node, value: relax.Var, channels: int) -> None:
+        """A form with fewer lanes would broadcast where it must not, and be read behind its end."""
+        shape = value.ty.shape.values
+        vectors = -(-channels // self.lanes)
+        if (_known(shape[1]), _known(shape[-1])) != (vectors, self.lanes):
+            raise InternalError(
+                f"pack-activations: node {node.name} of {channels} channels takes {vectors} vectors of {self.lanes}, "
+                f"but its packed form is {value.ty}"
+            )
 
     def _pack(self, expr: relax.Var) -> relax.Var:
         batch, channels, *spatial = expr.ty.shape.values
@@ -100,15 +113,17 @@ class PackedActivations:
         return self.graph.emit(name, relax.op.strided_slice(filled, [1], [0], [channels], assume_inbound=True))
 
 
+def _known(size: tirx.Expr) -> int | None:
+    return int(size) if isinstance(size, tirx.IntImm) else None
+
+
 def is_one(size: tirx.Expr) -> bool:
     """Whether a size is the number 1."""
-    return isinstance(size, tirx.IntImm) and int(size) == 1
+    return _known(size) == 1
 
 
 def pack_channels(array: np.ndarray, lanes: int, fill: float = 0.0) -> np.ndarray:
-    """Packs ``[n, C, *spatial]`` to ``[n, ceil(C / lanes), *spatial, lanes]``; one channel stays one, to broadcast."""
-    if array.shape[1] == 1:
-        return array[..., np.newaxis]
+    """Packs ``[n, C, *spatial]`` to ``[n, ceil(C / lanes), *spatial, lanes]``."""
     missing = -array.shape[1] % lanes
     widths = [(0, missing if axis == 1 else 0) for axis in range(array.ndim)]
     filled = np.pad(array, widths, constant_values=array.dtype.type(fill)) if missing else array

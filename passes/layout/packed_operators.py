@@ -24,7 +24,7 @@ from lepton_compiler.core.lone_operators import OpPattern
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, constant
 from lepton_compiler.passes.canonicalize.elementwise_operators import ELEMENTWISE
 from lepton_compiler.passes.layout.channelwise_kernels import channelwise_kernel
-from lepton_compiler.passes.layout.packed_activations import PackedActivations, is_one
+from lepton_compiler.passes.layout.packed_activations import PackedActivations
 from lepton_compiler.passes.layout.packed_channels import (
     FEWEST_TOGETHER,
     ChannelRange,
@@ -89,7 +89,7 @@ def _has_shape(expr: relax.Expr, shape: Sequence[tvm.tirx.Expr]) -> bool:
 
 
 def _operand(packed: PackedActivations, expr: relax.Expr, rank: int, channels: int, fill: float) -> relax.Expr | None:
-    """An operand as it broadcasts in the packed layout."""
+    """An operand as it broadcasts in the packed layout: one channel of many as one lane, all channels in vectors."""
     if not isinstance(expr.ty, relax.TensorType):
         return expr
     if expr.ty.shape is None:
@@ -97,19 +97,21 @@ def _operand(packed: PackedActivations, expr: relax.Expr, rank: int, channels: i
     shape = list(expr.ty.shape.values)
     if len(shape) == 0:
         return expr
-    array = array_of(expr)
     full = [*(1 for _ in range(rank - len(shape))), *shape]
+    if not isinstance(full[1], int | tvm.tirx.IntImm):
+        return None
+    array = array_of(expr)
     if array is not None:
         expr = constant(array.reshape(tuple(int(size) for size in full)))
     elif len(shape) < rank:
         expr = packed.graph.emit(f"{expr.name}/ranked", relax.op.reshape(expr, full))
-    if is_one(full[1]) if isinstance(full[1], tvm.tirx.Expr) else full[1] == 1:
-        if array is not None:
-            return packed.packed(expr)
-        return packed.graph.emit(f"{expr.name}/packed", relax.op.reshape(expr, [*full, 1]))
-    if not isinstance(full[1], tvm.tirx.IntImm) or int(full[1]) != channels:
+    if int(full[1]) == channels:
+        return packed.packed(expr, fill)
+    if int(full[1]) != 1:
         return None
-    return packed.packed(expr, fill)
+    if array is not None:
+        return constant(array.reshape(tuple(int(size) for size in (*full, 1))))
+    return packed.graph.emit(f"{expr.name}/packed", relax.op.reshape(expr, [*full, 1]))
 
 
 def _pool(packed: PackedActivations, node: Node) -> Packed:

@@ -1,6 +1,6 @@
 import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tvm import tirx
 
-from lepton_compiler.build.dim_expressions import C_HELPERS, evaluate, plain_shape, substitute, to_c, to_text
+from lepton_compiler.build.dim_expressions import (
+    C_HELPERS,
+    Size,
+    evaluate,
+    plain_shape,
+    same_product,
+    substitute,
+    to_c,
+    to_text,
+)
 from lepton_compiler.build.toolchain import run_zig
 from lepton_compiler.core.errors import InternalError
 from lepton_compiler.targets.registry import native_target
@@ -181,3 +190,23 @@ def test_unknown_variable_and_operator_are_errors(write: Callable[[tirx.Expr], o
         write(A + B)
     with pytest.raises(InternalError, match=r"size that can't be .*: a << "):
         write(A << 1)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ((2, 3), (6,), True),
+        ((2, 3), (7,), False),
+        ((A, B, 4), (2, B * A, 2), True),
+        ((A, 4), (A, 5), False),
+        ((A + 1, B, C), (C * ((1 + A) * B),), True),
+        ((A, (B + 1) * 2), (A * 2 * B + A * 2,), True),
+        ((A, tirx.floordiv(B + 2, 2), 6), (3, A, tirx.floordiv(B, 2) + 1, 2), True),
+        ((A, tirx.floordiv(B, 2), 2), (A, B), False),
+        ((A, B), (A, C), False),
+        ((0, A), (0, B), True),
+        ((), (1,), True),
+    ],
+)
+def test_products_are_compared_as_arithmetic(left: Sequence[Size], right: Sequence[Size], same: bool) -> None:
+    assert same_product(left, right) == same

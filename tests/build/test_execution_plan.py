@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import tvm
 from handmade_programs import Body, imported_module, legalized_module, symbol, tensor
 from tvm import relax
 
@@ -302,3 +303,27 @@ def test_cast_to_another_symbol_is_checked_when_the_model_runs() -> None:
     assert (check.axis, to_text(check.size), to_text(check.expected)) == (0, "m", "n")
     assert plan.calls[1].tensors[1].place == plan.calls[0].tensors[1].place
     assert to_text(plan.calls[1].tensors[1].shape[0]) == "n"
+
+
+def test_a_view_of_another_size_is_refused() -> None:
+    n = symbol("n")
+    x = tensor("x", (n, 1, 5))
+    # A type as it would stand where a pass lost 15 of 16 lanes.
+    view = relax.Var("view", relax.TensorType((n, 5 * 16), "float32"))
+    block = relax.BindingBlock([relax.VarBinding(view, relax.op.reshape(x, (n, 5)))])
+    module = tvm.IRModule({"main": relax.Function([x], relax.SeqExpr([block], view), view.ty)})
+    with pytest.raises(InternalError, match=r"node view: a reshape of \[n, 1, 5\] to \[n, 80\]"):
+        plan_execution(module, {})
+
+
+def test_a_view_whose_size_the_run_compares_is_accepted() -> None:
+    n, m = symbol("n"), symbol("m")
+
+    def body(bb: relax.BlockBuilder, x: relax.Var, y: relax.Var) -> relax.Expr:
+        sizes = bb.emit(relax.ShapeExpr([n * 6]), "sizes")
+        bb.match_cast(sizes, relax.ShapeType([m * 4]))
+        return bb.emit(relax.op.add(y, bb.emit(relax.op.reshape(x, (2, m, 2)), "view")), "sum")
+
+    plan = planned([tensor("x", (n, 2, 3)), tensor("y", (2, m, 2))], body)
+    (check,) = plan.checks
+    assert (to_text(check.size), to_text(check.expected)) == ("n * 6", "m * 4")

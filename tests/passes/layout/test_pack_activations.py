@@ -9,6 +9,7 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from lepton_compiler.core.contracts import bindings, operator_name
+from lepton_compiler.core.errors import InternalError
 from lepton_compiler.passes.layout.pack_activations import PackActivations
 from lepton_compiler.passes.layout.packed_activations import pack_channels
 from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
@@ -138,6 +139,51 @@ def test_broadcasts_of_every_kind():
     assert reasons(_check(build, (1, 4, 3, 5), (1, 1, 3, 5), (5,))) == {}
 
 
+BEHIND_ONE_CHANNEL = {
+    "average pool": lambda emit, y, wide: relax.op.nn.avg_pool2d(y, [2, 2], [2, 2]),
+    "maximum pool": lambda emit, y, wide: relax.op.nn.max_pool2d(y, [2, 2], [2, 2]),
+    "reshape": lambda emit, y, wide: relax.op.reshape(y, [2, 1, 24]),
+    "squeeze": lambda emit, y, wide: relax.op.reshape(emit(relax.op.mean(y, [2, 3], keepdims=True)), [2, 1, 1]),
+    "concat": lambda emit, y, wide: relax.op.concat([wide, y], axis=1),
+    "concat of a constant": lambda emit, y, wide: relax.op.concat([wide, _weight(2, 1, 4, 6, seed=4)], axis=1),
+    "mask": lambda emit, y, wide: relax.op.multiply(wide, emit(relax.op.sigmoid(y))),
+    "convolution": lambda emit, y, wide: relax.op.nn.conv2d(y, _weight(5, 1, 3, 3, seed=5)),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND_ONE_CHANNEL)
+def test_one_channel_fills_a_vector(name):
+    def build(emit, x):
+        wide = emit(relax.op.nn.conv2d(x, _weight(8, 6, 1, 1)))
+        y = emit(relax.op.nn.conv2d(x, _weight(1, 6, 1, 1, seed=1)))
+        y = emit(relax.op.add(y, _weight(1, 1, 1, 1, seed=2)))
+        y = emit(relax.op.multiply(y, emit(relax.op.exp(y))))
+        return emit(BEHIND_ONE_CHANNEL[name](emit, y, wide))
+
+    result = _check(build, (2, 6, 4, 6))
+    assert all(why.endswith("Winograd is switched off") for why in reasons(result).values())
+
+
+def test_one_channel_takes_a_plain_operand_in_vectors():
+    def build(emit, x, other):
+        y = emit(relax.op.add(emit(relax.op.nn.conv2d(x, _weight(1, 6, 1, 1))), other))
+        return emit(relax.op.nn.avg_pool2d(y, [2, 2], [2, 2]))
+
+    assert reasons(_check(build, (2, 6, 4, 6), (2, 1, 4, 6))) == {}
+
+
+def test_a_packed_form_of_too_few_lanes_is_refused(monkeypatch):
+    def build(emit, x):
+        return emit(relax.op.nn.relu(emit(relax.op.nn.conv2d(x, _weight(1, 6, 1, 1)))))
+
+    def one_lane(packed, node):
+        return relax.op.strided_slice(packed.packed(node.args[0]), [4], [0], [1], assume_inbound=True)
+
+    monkeypatch.setattr("lepton_compiler.passes.layout.pack_activations.pack_operator", one_lane)
+    with pytest.raises(InternalError, match=r"takes 1 vectors of 4, but its packed form is .*\(2, 1, 4, 6, 1\)"):
+        run_pass(DIRECT, _module(build, (2, 6, 4, 6)))
+
+
 def test_a_softmax_over_channels_leaves_the_region():
     def build(emit, x):
         return emit(relax.op.nn.softmax(emit(relax.op.nn.conv2d(x, _weight(8, 4, 1, 1))), axis=1))
@@ -172,11 +218,12 @@ def test_winograd_says_why():
     assert list(reasons(result).values()) == ["direct: Winograd is switched off"]
 
 
-@pytest.mark.parametrize("channels", [8, 5])
+@pytest.mark.parametrize("channels", [8, 5, 1])
 def test_packed_constants(channels):
     array = np.arange(channels * 6, dtype=np.float32).reshape(1, channels, 2, 3)
     packed = pack_channels(array, LANES, fill=7)
-    assert packed.shape == (1, 2, 2, 3, LANES)
+    assert packed.shape == (1, -(-channels // LANES), 2, 3, LANES)
     for channel in range(channels):
         np.testing.assert_array_equal(packed[0, channel // LANES, ..., channel % LANES], array[0, channel])
-    assert (packed[0, 1, ..., channels - LANES :] == 7).all() or channels == 2 * LANES
+    filled = -channels % LANES
+    assert (packed[0, -1, ..., LANES - filled :] == 7).all()
