@@ -18,7 +18,7 @@ from lepton_compiler.core.decisions import STAYS_PACKED
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
 from lepton_compiler.passes.layout.channels_last import channels_to_the_end, is_transpose, unpack_channels_last
-from lepton_compiler.passes.layout.packed_activations import PackedActivations
+from lepton_compiler.passes.layout.packed_activations import PackedActivations, is_empty
 from lepton_compiler.passes.layout.packed_convolutions import ConvolutionPacker
 from lepton_compiler.passes.layout.packed_operators import pack_operator
 from lepton_compiler.passes.lowering.legalize_convolutions import CONVOLUTIONS
@@ -59,8 +59,11 @@ def _pack(packed: PackedActivations, packer: ConvolutionPacker, node: Node) -> t
     if node.operator in CONVOLUTIONS:
         reason = packer.why_not(node.value)
         return (None, f"not packed: {reason}") if reason is not None else packer.pack(packed, node)
-    if not any(packed.is_packed(var) for var in variables(node.value)) or not _is_tensor(node.var.ty):
+    inside = [var for var in variables(node.value) if packed.is_packed(var)]
+    if not inside or not _is_tensor(node.var.ty):
         return None, None
+    if any(is_empty(ty) for ty in (node.var.ty, *(var.ty for var in inside))):
+        return None, "leaves the packed region: a tensor has no elements"
     if _moves_channels_to_the_end(packed, node):
         last = unpack_channels_last(packed.graph, node.name, packed.packed(node.args[0]))
         return Replacement(last, "leaves the packed region vector by vector"), None

@@ -122,6 +122,11 @@ def is_one(size: tirx.Expr) -> bool:
     return _known(size) == 1
 
 
+def is_empty(ty: relax.TensorType) -> bool:
+    """Whether a tensor is known to have no elements; layout transforms of such ones divide by zero."""
+    return any(_known(size) == 0 for size in ty.shape.values)
+
+
 def pack_channels(array: np.ndarray, lanes: int, fill: float = 0.0) -> np.ndarray:
     """Packs ``[n, C, *spatial]`` to ``[n, ceil(C / lanes), *spatial, lanes]``."""
     missing = -array.shape[1] % lanes

@@ -17,7 +17,7 @@ from tvm import relax, te, tirx
 from lepton_compiler.core.lone_operators import OpPattern
 from lepton_compiler.passes.canonicalize.constant_arrays import constant
 from lepton_compiler.passes.layout.pack_weights import pack_convolution_weight, pack_winograd_weight
-from lepton_compiler.passes.layout.packed_activations import PackedActivations, pack_channels
+from lepton_compiler.passes.layout.packed_activations import PackedActivations, is_empty, pack_channels
 from lepton_compiler.passes.lowering.convolution_computes import Window
 from lepton_compiler.passes.lowering.legalize_convolutions import (
     CONVOLUTIONS,
@@ -63,6 +63,8 @@ class ConvolutionPacker:
         reason = why_not_packed(call, self.target)
         if reason is not None:
             return reason
+        if is_empty(call.args[0].ty) or is_empty(call.ty):
+            return "a tensor has no elements"
         groups, lanes = int(call.attrs.groups), self.target.vector_lanes()
         channels = int(call.args[0].ty.shape.values[1])
         outputs = int(call.ty.shape.values[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +105,37 @@ def test_pooling(op: str, tmp_path: Path) -> None:
     check_cases(cases, tmp_path)
 
 
+LARGE_WINDOWS = [
+    # Size, kernel, stride, padding, dilation: less than a stride is missing, which rounds to one element.
+    (1, 2, 2, (0, 0), 1),
+    (1, 2, 3, (0, 0), 1),
+    (1, 3, 3, (0, 0), 1),
+    (2, 4, 3, (1, 0), 1),
+    (2, 2, 4, (0, 0), 2),
+    (1, 5, 4, (1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool", "LpPool"])
+def test_pools_whose_window_is_larger_than_the_input(op: str, tmp_path: Path) -> None:
+    cases = []
+    for (size, kernel, stride, pads, dilation), ceil_mode in itertools.product(LARGE_WINDOWS, (0, 1)):
+        attributes = {"kernel_shape": [kernel, 2], "strides": [stride, 1], "pads": [pads[0], 0, pads[1], 0]}
+        cases.append(
+            Case(op, [normal(1, 3, size, 4)], {**attributes, "dilations": [dilation, 1], "ceil_mode": ceil_mode})
+        )
+    if op == "AveragePool":
+        cases += [replace(case, attributes={**case.attributes, "count_include_pad": 1}) for case in cases]
+    cases.append(Case(op, [normal(1, 3, 1, 4)], {"kernel_shape": [2, 2], "strides": [3, 1], "auto_pad": "VALID"}))
+    check_cases(cases, tmp_path, opset=20, atol=1e-6)
+
+
 def test_max_pool_indices(tmp_path: Path) -> None:
     image = normal(2, 3, 7, 6)
     cases = [
         Case("MaxPool", [image], {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 1]}, outputs=2),
         Case("MaxPool", [image], {"kernel_shape": [2, 2], "storage_order": 1}, outputs=2),
+        Case("MaxPool", [normal(1, 2, 1, 4)], {"kernel_shape": [2, 2], "strides": [3, 1]}, outputs=2),
     ]
     check_cases(cases, tmp_path)
 

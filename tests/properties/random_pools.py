@@ -84,5 +84,6 @@ def _axis(draw: st.DrawFn, rank: int) -> tuple[int, ...]:
     kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 3))
     dilation = draw(st.sampled_from([1, 1, 2]))
     start, end = draw(st.integers(0, kernel - 1)), draw(st.integers(0, kernel - 1))
-    smallest = max(1, (kernel - 1) * dilation + 1 - start - end)
+    # Less than a stride may be missing for the first window.
+    smallest = max(1, (kernel - 1) * dilation + 1 - start - end - (stride - 1))
     return draw(st.integers(smallest, max(smallest, LARGEST_SIZE[rank]))), kernel, stride, dilation, start, end

@@ -15,6 +15,7 @@ from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.staged_sums import staged_mean, staged_sum
 from lepton_compiler.frontend.operators.wide_sums import in_float32
 from lepton_compiler.frontend.operators.windows import Window, read_window
+from lepton_compiler.frontend.run_time_checks import require_at_most
 from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _MAX_POOL = {2: relax.op.nn.max_pool2d, 3: relax.op.nn.max_pool3d}
@@ -100,7 +101,7 @@ def lp_pool(conversion: Conversion) -> relax.Expr:
 
 
 def _fitted_window(conversion: Conversion, x: relax.Expr) -> Window:
-    """The node's window with ``ceil_mode`` turned into padding."""
+    """The node's window with padding behind the end, so that every step that counts has a whole window."""
     spatial = shape_of(x)[2:]
     kernel = list(conversion.attribute("kernel_shape"))
     window = read_window(conversion, kernel, spatial)
@@ -109,22 +110,31 @@ def _fitted_window(conversion: Conversion, x: relax.Expr) -> Window:
     ceil_mode = bool(conversion.attribute("ceil_mode", 0)) and conversion.attribute("auto_pad", "NOTSET") == "NOTSET"
     count = len(kernel)
     pads = list(window.pads)
-    for axis in range(count if ceil_mode else 0):
+    for axis in range(count):
         reach = (kernel[axis] - 1) * window.dilations[axis] + 1
-        span = spatial[axis] + window.begin(axis) + window.end(axis) - reach
-        steps = _ceil_steps(span, spatial[axis], window, axis)
+        padded = spatial[axis] + window.begin(axis) + window.end(axis)
+        span, stride = padded - reach, window.strides[axis]
         if isinstance(span, int):
-            pads[count + axis] = max(pads[count + axis], pads[count + axis] + steps * window.strides[axis] - span)
+            steps = _ceil_steps(span, spatial[axis], window, axis) if ceil_mode else _floor_steps(span, stride)
+            pads[count + axis] = max(pads[count + axis], pads[count + axis] + steps * stride - span)
+        elif stride > 1:
+            if ceil_mode:
+                raise ConversionError("ceil_mode with a stride needs fixed sizes; set them with --input-shapes")
+            require_at_most(conversion, f"the window along axis {2 + axis}", [reach], [padded])
     return Window(window.kernel, window.strides, window.dilations, tuple(pads))
 
 
-def _ceil_steps(span: Size, size: Size, window: Window, axis: int) -> Size:
+def _floor_steps(span: int, stride: int) -> int:
+    """Steps of whole windows; one that is larger than the padded input by less than a stride counts as the first.
+
+    ONNX rounds the division towards zero: its shape inference and its reference implementation do as ONNX Runtime.
+    """
+    return span // stride if span >= 0 else -(-span // stride)
+
+
+def _ceil_steps(span: int, size: Size, window: Window, axis: int) -> int:
     """Steps of the window when a partial one at the end counts, unless it would start in the end padding."""
     stride = window.strides[axis]
-    if not isinstance(span, int):
-        if stride == 1:
-            return span
-        raise ConversionError("ceil_mode with a stride needs fixed sizes; set them with --input-shapes")
     steps = -(-span // stride)
     return steps - 1 if steps * stride >= size + window.begin(axis) else steps
 

@@ -184,6 +184,22 @@ def test_a_packed_form_of_too_few_lanes_is_refused(monkeypatch):
         run_pass(DIRECT, _module(build, (2, 6, 4, 6)))
 
 
+@pytest.mark.parametrize("operator", ["pad", "avg_pool2d", "max_pool2d", "conv2d"])
+def test_empty_tensors_leave_the_region(operator):
+    def build(emit, x):
+        y = emit(relax.op.nn.conv2d(x, _weight(8, 4, 1, 1)))
+        empty = emit(relax.op.strided_slice(y, [2], [2], [2]))
+        if operator == "pad":
+            return emit(relax.op.nn.pad(empty, [0, 0, 0, 0, 1, 1, 0, 0]))
+        if operator == "conv2d":
+            return emit(relax.op.nn.conv2d(empty, _weight(8, 8, 3, 3, seed=1), padding=[1] * 4))
+        return emit(getattr(relax.op.nn, operator)(empty, [2, 2], [1, 1], [1] * 4))
+
+    result = run_pass(DIRECT, _module(build, (1, 4, 5, 5)))
+    assert all(why.endswith("a tensor has no elements") for why in reasons(result).values())
+    assert reasons(result)
+
+
 def test_a_softmax_over_channels_leaves_the_region():
     def build(emit, x):
         return emit(relax.op.nn.softmax(emit(relax.op.nn.conv2d(x, _weight(8, 4, 1, 1))), axis=1))
