@@ -30,7 +30,7 @@ class ChannelwiseKernel:
 
     Attributes:
         data: The parameter that holds the activation.
-        others: The other parameters that are read.
+        others: The other parameters: tensors that are read, and sizes.
         axes: The stage's variables, one an axis of the result.
         value: What it stores.
     """
@@ -41,7 +41,7 @@ class ChannelwiseKernel:
     value: tirx.Expr
 
     def packed(self, shape: list[tirx.Expr]) -> Callable[..., te.Tensor]:
-        """The tensor expression over a packed activation and the other parameters.
+        """The tensor expression over a packed activation and the other parameters, in the kernel's order.
 
         Args:
             shape: ``[n, C/v, *spatial, v]`` of the result.
@@ -49,10 +49,11 @@ class ChannelwiseKernel:
 
         def compute(data: te.Tensor, *tables: te.Tensor) -> te.Tensor:
             sources = dict(zip(self.others, tables, strict=True))
+            sizes = {other: given for other, given in sources.items() if not tirx.is_buffer_var(other)}
 
             def element(*index: tirx.Var) -> tirx.Expr:
                 *place, lane = index
-                values = dict(zip(self.axes, place, strict=True))
+                values = {**sizes, **dict(zip(self.axes, place, strict=True))}
 
                 def load(old: TensorLoad) -> tirx.Expr:
                     # Operands of an index are loads themselves, so they are replaced first.
@@ -88,6 +89,8 @@ def channelwise_kernel(module: tvm.IRModule, call: relax.Call, channels_of: int)
     kernel = ChannelwiseKernel(
         inputs[channels_of], (*inputs[:channels_of], *inputs[channels_of + 1 :]), axes, store.value
     )
+    if not _knows_all_variables(kernel):
+        return "its kernel computes with symbolic sizes"
     return kernel if _treats_channels_alike(kernel) else "its kernel does not treat all channels alike"
 
 
@@ -99,6 +102,12 @@ def _only_stage(function: tirx.PrimFunc) -> tuple[SBlock, tirx.BufferStore] | No
         return None
     data_parallel = all(axis.iter_type == tirx.IterVar.DataPar for axis in blocks[1].iter_vars)
     return (blocks[1], stores[0]) if data_parallel else None
+
+
+def _knows_all_variables(kernel: ChannelwiseKernel) -> bool:
+    """Whether the value depends on parameters only: symbols from the shapes of a kernel mean nothing outside of it."""
+    known = {*kernel.axes, kernel.data, *kernel.others}
+    return all(variable in known for variable in tirx.analysis.undefined_vars(kernel.value))
 
 
 def _treats_channels_alike(kernel: ChannelwiseKernel) -> bool:

@@ -258,6 +258,8 @@ def _channelwise(packed: PackedActivations, node: Node) -> Packed:
     inside = [i for i, tensor in enumerate(tensors) if packed.is_packed(tensor)]
     if len(inside) != 1:
         return "a kernel of several activations has no packed form"
+    if int(tensors[inside[0]].ty.shape.values[1]) != int(node.var.ty.shape.values[1]):
+        return "its kernel takes some of the channels"
     kernel = channelwise_kernel(packed.graph.module, node.value, inside[0])
     if isinstance(kernel, str):
         return kernel

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tvm import te, tirx
+from tvm import sym, te, tirx
 
 from lepton_compiler.passes.lowering.row_major import Size, flatten, unflatten
 from lepton_compiler.targets.cpu.bfloat16 import element_reader
@@ -52,12 +52,18 @@ class Window:
 
     def bordered_size(self, axis: int, size: Size) -> Size:
         """Size of a spatial axis with its border."""
-        return (size - 1) * self.input_dilation[axis] + 1 + self.padding_before[axis] + self.padding_after[axis]
+        borders = self.padding_before[axis] + self.padding_after[axis]
+        return _simplified((size - 1) * self.input_dilation[axis] + 1 + borders)
 
     def output_size(self, axis: int, size: Size) -> Size:
         """Number of outputs along a spatial axis of ``size`` inputs."""
         reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1
-        return (self.bordered_size(axis, size) - reach) // self.strides[axis] + 1
+        return _simplified((self.bordered_size(axis, size) - reach) // self.strides[axis] + 1)
+
+
+def _simplified(size: Size) -> Size:
+    """The size as Relax writes it: TVM's fusion takes sizes that are written in two ways for two sizes."""
+    return size if isinstance(size, int) else sym.Analyzer().simplify(size)
 
 
 def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, groups: int, out_channels: int) -> te.Tensor:
