@@ -54,7 +54,8 @@ def _find_failures(cases: Sequence[OperatorCase], target: str, winograd: bool, f
     failures = {}
     for number, (output, anchor) in enumerate(zip(graph.outputs, graph.anchors, strict=True)):
         scale = max(float(np.abs(wanted[name]).max(initial=0.0)) for name in (output, anchor))
-        what = _difference(outputs[output], wanted[output], TOLERANCE[winograd] * scale)
+        allowed = TOLERANCE[winograd] * cases[number].amplification * scale
+        what = _difference(outputs[output], wanted[output], allowed)
         if what is not None:
             failures[number] = what
     return failures

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import onnx
@@ -15,7 +15,13 @@ IR_VERSION = 9
 
 
 class OperatorCase(Protocol):
-    """One random operator as plain data: its ``repr`` makes it again."""
+    """One random operator, or several, as plain data: its ``repr`` makes it again.
+
+    Attributes:
+        amplification: How much more of an error than that of one operator what follows may make of it.
+    """
+
+    amplification: ClassVar[float]
 
     def write(self, graph: CaseGraph) -> tuple[str, str]:
         """Adds the nodes; the names of the operator's own result and of the one behind its epilogue."""
@@ -46,19 +52,26 @@ class CaseGraph:
             self.anchors.append(anchor)
             self.outputs.append(output)
 
-    def input(self, *shape: int, symbolic: bool = False, limit: int = 16) -> str:
-        """A fed tensor; ``symbolic`` declares its first axis by a name, and its values are up to ``limit / 8``."""
+    def input(self, *shape: int, symbolic: bool | Collection[int] = False, limit: int = 16) -> str:
+        """A fed tensor, whose values are up to ``limit / 8``.
+
+        Args:
+            shape: Its sizes.
+            symbolic: Which axes are declared by a name; True for the first one.
+            limit: Eight times the largest value.
+        """
         name = self._new_name("input")
         dims: list[int | str] = [*shape]
-        if symbolic:
-            dims[0] = f"{self._prefix}_n"
+        for axis in [0] if symbolic is True else symbolic or []:
+            dims[axis] = f"{self._prefix}_{'nabc'[axis]}"
         self.feeds[name] = self._values(shape, limit)
         self._declared.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, dims))
         return name
 
-    def constant(self, *shape: int, limit: int = 8) -> str:
-        """A random weight."""
-        return self.given(self._values(shape, limit))
+    def constant(self, *shape: int, limit: int = 8, positive: bool = False) -> str:
+        """A random weight; a positive one is at least 1/2."""
+        values = self._values(shape, limit)
+        return self.given(np.abs(values) + np.float32(0.5) if positive else values)
 
     def given(self, value: np.ndarray) -> str:
         """A constant of this value."""

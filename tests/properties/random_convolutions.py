@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from case_graph import CaseGraph
 from epilogues import Epilogue, epilogues
@@ -15,6 +16,8 @@ LARGEST_SIZE = {1: 60, 2: 20, 3: 7}
 @dataclass(frozen=True)
 class ConvolutionCase:
     """A Conv or ConvTranspose; shapes and attributes are those of its ONNX node."""
+
+    amplification: ClassVar[float] = 1.0
 
     transposed: bool
     data: tuple[int, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from case_graph import CaseGraph
 from hypothesis import strategies as st
@@ -19,6 +20,8 @@ class PoolCase:
         data: Its input's shape.
         packed: Whether a pointwise convolution stands before it and a Relu behind it.
     """
+
+    amplification: ClassVar[float] = 1.0
 
     operator: str
     data: tuple[int, ...]

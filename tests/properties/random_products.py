@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from case_graph import CaseGraph
@@ -24,6 +25,8 @@ class ProductCase:
         symbolic: Whether the first axis of the left input, be it of the batch or the rows, is symbolic.
         epilogue: What follows.
     """
+
+    amplification: ClassVar[float] = 1.0
 
     operator: str
     left: tuple[int, ...]

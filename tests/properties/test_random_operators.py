@@ -1,4 +1,4 @@
-"""Convolutions, matrix products and pools of random shapes, through the whole compiler, against ONNX Runtime."""
+"""Random convolutions, products, pools and small graphs through the whole compiler, against ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from case_graph import OperatorCase
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from random_convolutions import convolutions
+from random_graphs import graphs
 from random_pools import pools
 from random_products import products
 
@@ -19,6 +20,7 @@ FAMILIES: dict[str, st.SearchStrategy[OperatorCase]] = {
     "convolution": convolutions(),
     "product": products(),
     "pool": pools(),
+    "graph": graphs(),
 }
 
 LEVELS = list(dict.fromkeys([name for name in TARGETS if name.startswith("x86-64-v")] + [native_target().name]))
