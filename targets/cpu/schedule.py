@@ -26,6 +26,7 @@ from lepton_compiler.targets.cpu.knobs import CandidateCollector
 from lepton_compiler.targets.cpu.loop_kinds import apply_marked_kinds
 from lepton_compiler.targets.cpu.loop_tail import split_tails
 from lepton_compiler.targets.cpu.matmul import schedule_dense, schedule_matmul
+from lepton_compiler.targets.cpu.named_sizes import name_sizes
 from lepton_compiler.targets.cpu.packed_convolution import schedule_packed_convolution
 from lepton_compiler.targets.cpu.packed_depthwise import schedule_packed_depthwise
 from lepton_compiler.targets.cpu.prefetch_weights import insert_prefetches
@@ -94,6 +95,7 @@ def schedule_function(func: tirx.PrimFunc, spec: TargetSpec, knobs: Any = None) 
     written = func.body.block.annotations
     if ANCHOR_ATTRIBUTE in written:
         return _result(_finish(func), str(written[ANCHOR_ATTRIBUTE]), str(written[SCHEDULE_ATTRIBUTE]))
+    func = name_sizes(func)
     anchor = _find_anchor(func)
     if anchor is None:
         return _schedule_generic(func, spec)

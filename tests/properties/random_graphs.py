@@ -20,6 +20,9 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "Elu": ("Elu", {"alpha": 0.5}),
     "tanh Gelu": ("Gelu", {"approximate": "tanh"}),
 }
+TRIES = 6
+"""Operators that are drawn for one place in a graph."""
+
 WHOLE_REST = 1 << 40
 """An end of a slice behind every axis."""
 
@@ -369,11 +372,16 @@ def graphs(draw: st.DrawFn) -> GraphCase:
     names = {axis: f"axis {axis}" for axis in symbolic}
     builder = _Builder(draw, [tuple(_Size(size, names.get(axis)) for axis, size in enumerate(data))])
     for _ in range(draw(st.integers(2, 5))):
+        _extend(builder)
+    return GraphCase(data, symbolic, tuple(builder.steps))
+
+
+def _extend(builder: _Builder) -> None:
+    """Adds an operator that has a place here; an activation always has."""
+    for _ in range(TRIES):
         before = len(builder.steps)
         try:
-            draw(st.sampled_from(OPERATORS))(builder)
+            return builder.choose(*OPERATORS)(builder)
         except _Impossible:
             del builder.steps[before:], builder.values[before + 1 :]
-    if not builder.steps:
-        _activation(builder)
-    return GraphCase(data, symbolic, tuple(builder.steps))
+    return _activation(builder)

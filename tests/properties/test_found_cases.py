@@ -85,6 +85,17 @@ FOUND: dict[str, OperatorCase] = {
             Step("Relu", (2,)),
         ),
     ),
+    # TVM's arithmetic failed on a loop over a product of computed sizes.
+    "an image of computed sizes": GraphCase(
+        data=(2, 16, 10, 12),
+        symbolic=(0, 2, 3),
+        steps=(
+            Step("Slice", (0, *(Integers((value,)) for value in (0, 1 << 40, 2, 2)))),
+            Step("MaxPool", (1,), (("kernel_shape", [3, 2]), ("strides", [1, 1]), ("pads", [0, 1, 0, 1]))),
+            Step("Conv", (2, Weight((17, 16, 3, 1), limit=4)), (("strides", [2, 1]), ("pads", [1, 0, 0, 0]))),
+            Step("Gelu", (3,)),
+        ),
+    ),
 }
 
 
