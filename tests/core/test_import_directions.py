@@ -14,8 +14,8 @@ LAYERS = (
     ("evaluation",),
     ("cli",),
 )
-"""From the bottom up: a package imports from its own layer and those below. A session takes a model through the pipeline,
-which in turn asks the rest of ``tuning`` for knobs."""
+"""From the bottom up: a package imports from its own layer and those below. A tuning session takes a model through
+the pipeline, which in turn asks the rest of ``tuning`` for knobs."""
 
 LOGS = ("database", "knob_values", "log_", "ranking", "record")
 """Beginnings of the modules in ``tuning`` that read and write logs, which needs no compiler."""
