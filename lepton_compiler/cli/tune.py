@@ -140,6 +140,8 @@ def command(
     from lepton_compiler.tuning.tuning_report import make_report
 
     if report_file is not None:
+        if dry_run:
+            raise click.UsageError("--dry-run measures nothing that --report could show")
         _check_report(report_file, check_writable, force)
     options = replace(compilation, target=target, input_shapes=parse_shapes(input_shapes))
     request = TuningRequest(

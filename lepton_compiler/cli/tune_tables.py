@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from lepton_compiler.tuning.tasks import TuningTask
     from lepton_compiler.tuning.tuning_report import TaskReport, TuningReport
 
-_SLOWER = 0.99
+_WIDE = 0.1
+"""Distance of the ratios' 10th and 90th percentile, above which they say nothing about a gain of a few percent."""
 
 
 def report_rows(report: TuningReport) -> list[tuple[str, ...]]:
@@ -66,8 +67,10 @@ def check_sentences(check: TunedModelTimes | None) -> list[str]:
         f"the whole model with {check.threads} thread{plural}: {check.default_ms.median:.3f} ms with defaults, "
         f"{check.tuned_ms.median:.3f} ms tuned, {gain.median:.3f} times as fast ({gain.p10:.3f} - {gain.p90:.3f})"
     )
-    if gain.median < _SLOWER:
+    if gain.p90 < 1:
         words += "; it is slower with these records, so compile it without them"
+    elif gain.p90 - gain.p10 > _WIDE:
+        words += "; the machine was too busy to tell, so compare both on a quiet one"
     return [words]
 
 

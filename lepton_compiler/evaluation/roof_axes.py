@@ -39,7 +39,7 @@ class _Room:
 
 
 _WIDE = _Room(left=3, right=12, below=2, above=2.5, span=100)
-_NEAR = _Room(left=1.5, right=3, below=1.3, above=1.6, span=4)
+_NEAR = _Room(left=1.5, right=3, below=1.3, above=1.4, span=2)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,10 @@ def _parts(model: str, report: TuningReport, table: Table, peaks: MachinePeaks |
     gained = {number: task for number, task in tasks.items() if task.gain > 1}
     if gained:
         yield html_heading("Best time after each trial, of the kernels that gained")
-        yield html_paragraph("Trials of earlier sessions count, and so do those that confirmed the best at the end.")
+        yield html_paragraph(
+            "Trials of earlier sessions count, and so do those that confirmed the best at the end. The default counts "
+            "with its best time, so a curve begins above 100 % where its first one was slower."
+        )
         yield svg_element(draw_curves(gained))
     if peaks is not None:
         yield html_heading("Before and after, under what the machine reaches")

@@ -23,8 +23,8 @@ _COLUMNS = 4
 _WIDTH, _ROW_HEIGHT, _MARGIN = 10.0, 1.45, 0.55
 """Of the picture of curves, in inches."""
 _NAME_LENGTH = 36
-_LEAST_RANGE = 95.0
-"""Percent that the axis of curves reaches down to, so that no noise looks like a gain."""
+_LEAST_RANGE, _MOST_RANGE = 95.0, 110.0
+"""Percent that the axis of curves reaches down to in any case, so that noise looks like no gain, and up to at most."""
 _AREA = 42.0
 """Of a kernel's mark, in square points."""
 _NAMED_KERNELS = 8
@@ -46,17 +46,22 @@ def draw_curves(tasks: NumberedTasks) -> Figure:
         _draw_curve(axes, number, task)
     for axes in grid[len(tasks) :]:
         axes.set_axis_off()
-    low = min(_LEAST_RANGE, *(100 / task.gain for task in tasks.values()))
-    grid[0].set_ylim(100 - (100 - low) * 1.3, 100 + (100 - low) * 0.1)
+    percents = [percent for task in tasks.values() for _, percent in _percents(task)]
+    low, high = min([_LEAST_RANGE, *percents]), min(max([100.0, *percents]), _MOST_RANGE)
+    grid[0].set_ylim(low - (high - low) * 0.25, high + (high - low) * 0.05)
     figure.supylabel("best time, % of the default's", fontsize=8, color=INK)
     figure.supxlabel("trials of the kernel", fontsize=8, color=INK)
     return figure
 
 
-def _draw_curve(axes: Axes, number: int, task: TaskReport) -> None:
+def _percents(task: TaskReport) -> list[tuple[int, float]]:
+    """Trials and best times so far, in percent of the default's."""
     assert task.default_seconds is not None, "a kernel that gained has a default that ran"
-    shares = [(trial, 100 * s / task.default_seconds) for trial, s in enumerate(task.curve_seconds, 1) if s is not None]
-    trials, percents = zip(*shares, strict=True)
+    return [(trial, 100 * s / task.default_seconds) for trial, s in enumerate(task.curve_seconds, 1) if s is not None]
+
+
+def _draw_curve(axes: Axes, number: int, task: TaskReport) -> None:
+    trials, percents = zip(*_percents(task), strict=True)
     axes.axhline(100, color=PALE, linewidth=0.8, linestyle="--")
     axes.step(trials, percents, where="post", color="C0", linewidth=1.4)
     axes.plot(trials[-1], percents[-1], "o", color="C0", markersize=3.5, clip_on=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -30,7 +31,7 @@ from lepton_compiler.tuning.measurement import Measurer, TimingPlan
 from lepton_compiler.tuning.ranking import right_trials, timing_of, timing_text
 from lepton_compiler.tuning.record import Device as DeviceRecord
 from lepton_compiler.tuning.record import TunedTarget, Versions
-from lepton_compiler.tuning.tasks import SkippedKernel, TuningTask, find_tasks
+from lepton_compiler.tuning.tasks import SYMBOLIC_REASON, SkippedKernel, Tasks, TuningTask, find_tasks
 from lepton_compiler.tuning.tuner import Bench, Budget, TrialEvent, Tuner, TuningResult
 
 AHEAD = 3
@@ -113,9 +114,7 @@ def plan_session(request: TuningRequest, on_step: Callable[[str], None]) -> Plan
     found = find_tasks(program, target)
     chosen = [task for task in found.tuned if _is_chosen(task, request.only)]
     if not chosen:
-        names = ", ".join(sorted(name for task in found.tuned for name in task.names)) or "none"
-        what = f"no kernel is called {' or '.join(request.only)}" if request.only else "no kernel has knobs"
-        raise UserError(f"there is nothing to tune in {request.model.name}: {what}; kernels with knobs: {names}")
+        raise UserError(f"there is nothing to tune in {request.model.name}: {_why_nothing(found, request.only)}")
     known = tuple(task for task in chosen if not request.resume and _is_known(task, database, target, request.timing))
     tasks = tuple(task for task in chosen if task not in known)
     return Plan(target, tasks, known, found.skipped, folder, database)
@@ -174,6 +173,18 @@ def _read_database(paths: list[Path], optional: Path) -> Database:
     is_empty = not optional.exists() or (optional.is_dir() and not any(optional.rglob(f"*{SUFFIX}")))
     present = [path for path in paths if not (is_empty and path == optional)]
     return Database(read_logs(find_logs(present)), why_knobs_do_not_fit)
+
+
+def _why_nothing(found: Tasks, patterns: tuple[str, ...]) -> str:
+    """Why no kernel is tuned: the names do not match, or what most kernels lack."""
+    if found.tuned:
+        names = ", ".join(sorted(name for task in found.tuned for name in task.names))
+        return f"no kernel is called {' or '.join(patterns)}; kernels with knobs: {names}"
+    if not found.skipped:
+        return "it has no kernels"
+    reason, count = Counter(kernel.reason for kernel in found.skipped).most_common(1)[0]
+    advice = "; --input-shapes gives them sizes" if reason == SYMBOLIC_REASON else ""
+    return f"none of {len(found.skipped)} kernels can be tuned; {count} of them because: {reason}{advice}"
 
 
 def _is_chosen(task: TuningTask, patterns: tuple[str, ...]) -> bool:

@@ -22,6 +22,9 @@ _EXACT_DTYPES = ("float32", "float64")
 """Results of these types are compared on the device; a bfloat16 is stored as the bits of a uint16, which are no number
 to compare."""
 
+SYMBOLIC_REASON = "it has dimensions that are known at run time alone"
+"""Why a kernel of symbolic shapes is no task."""
+
 
 @dataclass(frozen=True)
 class TuningTask:
@@ -114,7 +117,7 @@ def _task(
 def _why_not_measured(function: tirx.PrimFunc) -> str | None:
     buffers = [parameter for parameter in function.params if tirx.is_buffer_var(parameter)]
     if any(not isinstance(dim, tirx.IntImm) for buffer in buffers for dim in buffer.shape):
-        return "it has dimensions that are known at run time alone"
+        return SYMBOLIC_REASON
     if len(buffers) < len(function.params):
         return "it takes numbers that are known at run time alone"
     outputs = [

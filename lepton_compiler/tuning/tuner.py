@@ -204,9 +204,11 @@ class Tuner:
     def _confirm(self, budget: Budget, result: TuningResult, started: float) -> None:
         """Measures the fastest few again, by turns with the default: the lowest of many samples is often luck.
 
-        The kernels that save most come first, as many as there is time for.
+        The kernels that save most come first, as many as there is time for; those without a trial in this session have
+        no reference, and nothing that is new.
         """
-        for search in sorted(self.searches, key=_saving, reverse=True):
+        tried = [search for search in self.searches if search.task.workload in self._started]
+        for search in sorted(tried, key=_saving, reverse=True):
             finalists = search.finalists(_FINALISTS)
             if len(finalists) < 2 or search.problem is not None:
                 continue

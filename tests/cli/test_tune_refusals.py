@@ -32,3 +32,21 @@ def test_a_report_that_exists_is_kept(lepton, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert f"{report} exists; give --force to overwrite it" in " ".join(result.stderr.split())
     assert report.read_text(encoding="utf-8") == "mine"
+
+
+def test_kernels_of_symbolic_sizes_are_not_tuned(lepton, batch_model: Path, tmp_path: Path) -> None:
+    result = lepton("tune", batch_model, "--dry-run", "-o", tmp_path / "logs")
+    assert result.exit_code == 2
+    assert "it has dimensions that are known at run time alone; --input-shapes gives them sizes" in result.stderr
+
+
+def test_names_that_no_kernel_has(lepton, fixed_model: Path, tmp_path: Path) -> None:
+    result = lepton("tune", fixed_model, "--dry-run", "--tasks", "absent*", "-o", tmp_path / "logs")
+    assert result.exit_code == 2
+    assert "no kernel is called absent*; kernels with knobs: fused_conv2d" in result.stderr
+
+
+def test_a_dry_run_has_no_report(lepton, tmp_path: Path) -> None:
+    result = lepton("tune", tmp_path / "absent.onnx", "--dry-run", "--report", tmp_path / "report.html")
+    assert result.exit_code == 2
+    assert "--dry-run measures nothing that --report could show" in result.stderr

@@ -10,14 +10,15 @@ LAYERS = (
     ("core",),
     ("passes",),
     ("frontend", "tuning", "devices", "build", "runtime"),
-    ("pipeline", "driver"),
+    ("pipeline", "driver", "tuning.session", "tuning.tuning_report"),
     ("evaluation",),
     ("cli",),
 )
-"""From the bottom up: a package imports from its own layer and those below."""
+"""From the bottom up: a package imports from its own layer and those below. A tuning session takes a model through
+the pipeline, which in turn asks the rest of ``tuning`` for knobs."""
 
-NEED_TVM_TO_TUNE = ("workload_key", "knob_check")
-"""All else in ``tuning`` reads and writes logs, which needs no compiler."""
+LOGS = ("database", "knob_values", "log_", "ranking", "record")
+"""Beginnings of the modules in ``tuning`` that read and write logs, which needs no compiler."""
 
 LOAD_WITHOUT_TVM = (
     "lepton_compiler",
@@ -31,14 +32,15 @@ LOAD_WITHOUT_TVM = (
     *(
         module
         for module in source_files()
-        if module.startswith("lepton_compiler.tuning.") and module.rpartition(".")[2] not in NEED_TVM_TO_TUNE
+        if module.startswith(tuple(f"lepton_compiler.tuning.{name}" for name in LOGS))
     ),
 )
 
 
 def _layer(module: str) -> int:
     package = module.split(".")[1]
-    return next(level for level, packages in enumerate(LAYERS) if package in packages)
+    levels = {name: level for level, packages in enumerate(LAYERS) for name in packages}
+    return levels.get(module.removeprefix("lepton_compiler."), levels[package])
 
 
 def _imported_packages(module: str) -> list[str]:

@@ -10,6 +10,8 @@ from file_tables import ROOT
 
 from lepton_compiler.cli.kernel_table import kernel_columns
 from lepton_compiler.cli.main import main
+from lepton_compiler.cli.tune import PLAN_COLUMNS, REPORT_COLUMNS
+from lepton_compiler.cli.tune import command as tune
 from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.evaluation.interleaved_timing import RATIO_NOTE
 from lepton_compiler.evaluation.machine_probe import MachinePeaks, MemoryPeak
@@ -79,3 +81,22 @@ def test_kernels(page: str, command: str, with_peaks: bool) -> None:
     peaks = MachinePeaks(1, (), MemoryPeak("read", 1, 1.0), MemoryPeak("read", 1, 1.0)) if with_peaks else None
     shown = _tables(_example(page, command))[0]
     assert shown[0] == _headings(kernel_columns(peaks))
+
+
+def test_tuning() -> None:
+    (plan,) = _tables(_example("tune.md", "lepton tune mobilenetv2.onnx --dry-run"))
+    assert plan[0] == _headings(PLAN_COLUMNS)
+    command = 'lepton tune mobilenetv2.onnx --tasks "fused_conv2d_add_clip_[1-6]" --trials 150 --report report.html'
+    (report,) = _tables(_example("tune.md", command))
+    assert report[0] == _headings(REPORT_COLUMNS)
+
+
+_EXPLAINED_ELSEWHERE = ("--help", "--disable-pass", "--no-winograd", "--max-winograd-error", "--keep-fp32", "--output")
+"""Options of several verbs, and the long form of ``-o``."""
+
+
+def test_options_of_tuning() -> None:
+    """The guide names every other option of the verb."""
+    text = (ROOT / "docs" / "guide" / "tune.md").read_text(encoding="utf-8")
+    options = [option for parameter in tune.params for option in parameter.opts if option.startswith("--")]
+    assert not [option for option in options if option not in (*_EXPLAINED_ELSEWHERE, *re.findall(r"--[a-z-]+", text))]
