@@ -26,9 +26,11 @@ from lepton_compiler.core.manifest import (
     PassEntry,
     TargetEntry,
     TensorEntry,
+    TuningEntry,
     WeightsEntry,
 )
 from lepton_compiler.core.program import Program
+from lepton_compiler.targets.cpu.knobs import TUNED_ATTRIBUTE
 
 
 def describe(
@@ -104,7 +106,15 @@ def _kernel(call: KernelCall, function: tirx.PrimFunc, work: KernelWork | None) 
         bytes=_amount(amount.moved_bytes),
         operand_type=amount.operand_type,
         in_place=call.in_place,
+        tuning=_tuning(function),
     )
+
+
+def _tuning(function: tirx.PrimFunc) -> TuningEntry | None:
+    attributes = function.attrs.get(TUNED_ATTRIBUTE)
+    if attributes is None:
+        return None
+    return TuningEntry(str(attributes["record"]), float(attributes["gain"]), str(attributes["refusal"]))
 
 
 def _amount(size: Size | None) -> int | str | None:
@@ -123,6 +133,7 @@ def kernel_entries(module: tvm.IRModule) -> tuple[KernelEntry, ...]:
             bytes=None,
             operand_type="",
             in_place="",
+            tuning=_tuning(module[binding.value.args[0]]),
         )
         for binding in bindings(module)
         if operator_name(binding.value) == "relax.call_tir"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lepton_compiler.cli.graph_options import graph_options
+from lepton_compiler.cli.kernel_tuning import tuned_kernels, tuned_text
 from lepton_compiler.cli.model_argument import make_feed
 from lepton_compiler.cli.options import (
     file_path,
@@ -21,6 +22,7 @@ from lepton_compiler.cli.options import (
 )
 from lepton_compiler.cli.rendering import (
     bytes_text,
+    plain,
     progress,
     shape_text,
     show_facts,
@@ -61,14 +63,6 @@ _TYPICAL_SIZE = 64
     metavar="FILE.npz",
     help="Inputs by name for the comparison of a lower precision with fp32; else random.",
 )
-@click.option(
-    "--tuning-log",
-    "tuning_logs",
-    multiple=True,
-    type=file_path,
-    metavar="PATH",
-    help="Tuning logs, files or folders, whose knobs replace the defaults. May be repeated.",
-)
 @click.option("--no-in-place", is_flag=True, help="Give every intermediate tensor memory of its own while it lives.")
 @click.option("--dump-ir", type=file_path, metavar="DIR", help="Write the program after every pass into DIR.")
 @click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
@@ -81,7 +75,6 @@ def command(
     input_shapes: tuple[str, ...],
     compilation: CompileOptions,
     check_inputs: Path | None,
-    tuning_logs: tuple[Path, ...],
     no_in_place: bool,
     dump_ir: Path | None,
     force: bool,
@@ -97,6 +90,7 @@ def command(
       lepton compile model.onnx -o model.so --target arm-cortex-a72 --force
       lepton compile resnet.onnx -o resnet.so --precision bf16 --keep-fp32 first --keep-fp32 last
       lepton compile model.onnx -o model.so --dump-ir dumps --print-time
+      lepton compile model.onnx -o model.so --tuning-log tuning_logs
     """
     from lepton_compiler.core.instruments import ModuleDumper, PassTimer
     from lepton_compiler.driver import compile_model
@@ -106,7 +100,6 @@ def command(
         target=target,
         input_shapes=parse_shapes(input_shapes),
         in_place=not no_in_place,
-        tuning_logs=tuning_logs,
     )
     feed = None if check_inputs is None else _read_check_inputs(model, options, check_inputs)
     timer = PassTimer()
@@ -117,7 +110,7 @@ def command(
     if output_format == "json":
         show_json(_document(report, timer, errors))
         return
-    _show_summary(report)
+    _show_summary(report, options.tuning_logs)
     if errors is not None:
         _show_errors(errors)
     if print_time:
@@ -199,12 +192,13 @@ def _document(report: CompileReport, timer: PassTimer, errors: list[OutputCompar
         "weights": manifest.weights,
         "memory": manifest.memory,
         "kernels": len(manifest.kernels),
+        "tuning": [{"kernel": name, **plain(tuning)} for name, tuning in tuned_kernels(manifest).items()],
         "seconds": report.seconds,
         "pass_seconds": timer.seconds,
     }
 
 
-def _show_summary(report: CompileReport) -> None:
+def _show_summary(report: CompileReport, tuning_logs: tuple[Path, ...]) -> None:
     manifest = report.manifest
     weights = manifest.weights
     place = f"in {weights.file}, which must stay beside the library" if weights.file else "inside"
@@ -219,6 +213,7 @@ def _show_summary(report: CompileReport) -> None:
             ("outputs", _tensors(manifest.outputs)),
             ("weights", f"{bytes_text(weights.bytes)} {place}"),
             ("kernels", f"{len(manifest.kernels)} calls of {distinct} kernels"),
+            *([("tuned", tuned_text(manifest, tuning_logs))] if tuning_logs else []),
             ("memory", _memory_text(report)),
             ("seconds", f"{total:.1f} ({steps})"),
         ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from lepton_compiler.cli.model_argument import is_artifact
-from lepton_compiler.cli.options import NumberRange, given_options
+from lepton_compiler.cli.options import NumberRange, file_path, given_options
 from lepton_compiler.core.options import PRECISIONS, CompileOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -47,17 +47,34 @@ _OPTIONS = (
     ),
 )
 
-GRAPH_OPTIONS = ("disabled_passes", "no_winograd", "max_winograd_error", "precision", "keep_fp32")
+_TUNING_LOG = click.option(
+    "--tuning-log",
+    "tuning_logs",
+    multiple=True,
+    type=file_path,
+    metavar="PATH",
+    help="Tuning logs, files or folders, whose knobs replace the defaults. May be repeated.",
+)
+
+GRAPH_OPTIONS = ("disabled_passes", "no_winograd", "max_winograd_error", "precision", "keep_fp32", "tuning_logs")
 """Their parameters."""
 
 
 def graph_options(command: Command) -> Command:
-    """``--disable-pass``, those of Winograd, ``--precision`` and ``--keep-fp32``.
+    """``--disable-pass``, those of Winograd, ``--precision``, ``--keep-fp32`` and ``--tuning-log``.
 
     The verb gets them as ``compilation``, options without target and input shapes, and none that would be ignored: that
     is refused here, ``--target`` included.
     """
+    return _with_options(command, (*_OPTIONS, _TUNING_LOG))
 
+
+def untuned_graph_options(command: Command) -> Command:
+    """The same without ``--tuning-log``, for the verb that makes the logs."""
+    return _with_options(command, _OPTIONS)
+
+
+def _with_options(command: Command, options: Sequence[Callable[[Any], Any]]) -> Command:
     @functools.wraps(command)
     def with_options(
         *args: Any,
@@ -66,6 +83,7 @@ def graph_options(command: Command) -> Command:
         max_winograd_error: float,
         precision: str,
         keep_fp32: tuple[str, ...],
+        tuning_logs: tuple[Path, ...] = (),
         **others: Any,
     ) -> Any:
         _check_not_compiled(others.get("model"))
@@ -76,10 +94,11 @@ def graph_options(command: Command) -> Command:
             max_winograd_error=max_winograd_error,
             precision=precision,
             keep_fp32=keep_fp32,
+            tuning_logs=tuning_logs,
         )
         return command(*args, compilation=compilation, **others)
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         with_options = option(with_options)
     return with_options  # pyright: ignore[reportReturnType] (click calls it with the options, whatever the verb takes)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lepton_compiler.cli.kernel_table import kernel_columns, kernel_rows, profile_summary
+from lepton_compiler.cli.kernel_tuning import tuned_kernels, tuned_text
 from lepton_compiler.cli.model_argument import make_feed
 from lepton_compiler.cli.rendering import (
     bytes_text,
@@ -90,6 +91,7 @@ def _show_facts(path: Path, manifest: Manifest) -> None:
             ("arena", f"{bytes_text(memory.arena_bytes)}, {bound}{symbol_values_text(manifest)}"),
             ("workspace", f"{bytes_text(memory.thread_workspace_bytes)} a thread"),
             ("kernels", f"{len(manifest.kernels)} calls of {len({k.name for k in manifest.kernels})} kernels"),
+            *([("tuned", tuned_text(manifest))] if tuned_kernels(manifest) else []),
             ("in place", f"{sum(k.in_place.startswith('over ') for k in manifest.kernels)} calls"),
         ]
     )

@@ -61,6 +61,8 @@ class NodeExplanation:
         for kernel in self.kernels:
             click.echo(f"computed by kernel {kernel.name}, which is {kernel.nodes}")
             click.echo(f"scheduled as {kernel.schedule}")
+            if kernel.tuning is not None:
+                click.echo(str(kernel.tuning))
             if kernel.in_place:
                 click.echo(f"result written {kernel.in_place}")
 

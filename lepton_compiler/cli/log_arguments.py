@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lepton_compiler.tuning.log_reader import Entry, LogContents, Problem
 
 _DEFAULT_PATHS = (Path("tuning_logs"),)
-_SHOWN_PROBLEMS = 5
 
 
 def paths_argument(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,11 +39,11 @@ def read(paths: Sequence[Path]) -> LogContents:
 
 
 def report_problems(problems: Sequence[Problem]) -> None:
-    """Warns about lines that were skipped; of many it names the first."""
-    for problem in problems[:_SHOWN_PROBLEMS]:
-        warn(f"{problem}; the line is skipped")
-    if len(problems) > _SHOWN_PROBLEMS:
-        warn(f"{len(problems) - _SHOWN_PROBLEMS} more lines are skipped; `lepton logs verify` lists them")
+    """Warns about lines that were skipped."""
+    from lepton_compiler.tuning.log_reader import problem_sentences
+
+    for sentence in problem_sentences(problems):
+        warn(sentence)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lepton_compiler.cli.graph_options import graph_options
+from lepton_compiler.cli.graph_options import untuned_graph_options
 from lepton_compiler.cli.log_arguments import report_problems
+from lepton_compiler.cli.main import EXIT_INTERRUPTED
 from lepton_compiler.cli.options import (
     HTML_ENDINGS,
     NumberRange,
@@ -51,7 +52,7 @@ REPORT_COLUMNS = ("kernel", "calls>", "trials>", "default us>", "best us>", "gai
 )
 @target_option
 @input_shapes_option
-@graph_options
+@untuned_graph_options
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Stop after N candidates; else when all are tried.")
 @click.option(
     "--time", "minutes", type=NumberRange(min=0, min_open=True), metavar="MINUTES", help="Stop after that many minutes."
@@ -119,7 +120,7 @@ def command(
 ) -> None:
     """Tries other knobs for the kernels of MODEL.onnx: tiles, chunks and what else their schedules have. Each
     candidate is compared with a reference before its time counts, and every trial is in the log before the next one
-    begins. Ctrl-C stops and keeps everything.
+    begins. Ctrl-C stops, keeps everything, prints the report of what was found, and ends with exit code 130.
 
     \b
     Examples:
@@ -175,11 +176,13 @@ def command(
             _write_page(report_file, model.name, report, sentences, threads)
     if output_format == "json":
         show_json({"report": report, "whole_model": check})
-        return
-    show_table(None, REPORT_COLUMNS, report_rows(report))
-    click.echo("\n".join(sentences))
-    if report_file is not None:
-        click.echo(f"wrote {report_file}")
+    else:
+        show_table(None, REPORT_COLUMNS, report_rows(report))
+        click.echo("\n".join(sentences))
+        if report_file is not None:
+            click.echo(f"wrote {report_file}")
+    if report.interrupted:
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
 def _check_model(request: TuningRequest, threads: int) -> TunedModelTimes | None:

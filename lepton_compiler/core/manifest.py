@@ -15,7 +15,7 @@ from typing import Any
 
 from lepton_compiler.core.errors import ArtifactError
 
-FORMAT = 4
+FORMAT = 5
 """Version of the manifest and of the artifact around it; another one is refused."""
 
 MANIFEST_SECTION = ".lepton_manifest"
@@ -79,6 +79,26 @@ class MemoryEntry:
 
 
 @dataclass(frozen=True)
+class TuningEntry:
+    """What a tuning log said about a kernel.
+
+    Attributes:
+        record: The record, as ``FILE:LINE``.
+        gain: How many times as fast as the default its knobs were when they were measured.
+        refusal: Why the kernel has its default knobs all the same; empty where it has the record's.
+    """
+
+    record: str
+    gain: float
+    refusal: str
+
+    def __str__(self) -> str:
+        if self.refusal:
+            return f"not as {self.record} says: {self.refusal}"
+        return f"tuned by {self.record}, {self.gain:.2f} times as fast as the default"
+
+
+@dataclass(frozen=True)
 class KernelEntry:
     """One kernel call.
 
@@ -93,6 +113,7 @@ class KernelEntry:
         operand_type: Element type of what most of its operations read; empty where nobody counted.
         in_place: Over which operand the result is written: one that is read for the last time here and as large. Where
             such an operand is not written over, why not; empty where there is none.
+        tuning: Where its knobs come from a tuning log, or should have; None for the default's.
     """
 
     name: str
@@ -103,6 +124,7 @@ class KernelEntry:
     bytes: int | str | None
     operand_type: str
     in_place: str
+    tuning: TuningEntry | None = None
 
 
 @dataclass(frozen=True)
@@ -169,8 +191,12 @@ def _read(expected: Any, value: Any, where: str) -> Any:
         if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
             return dict(value)
     elif origin in (typing.Union, types.UnionType):
-        if any(type(value) is member for member in typing.get_args(expected)):
+        members = typing.get_args(expected)
+        if any(type(value) is member for member in members):
             return value
+        inner = next((member for member in members if dataclasses.is_dataclass(member)), None)
+        if inner is not None and isinstance(value, dict):
+            return _read_object(inner, value, where)
     elif type(value) is expected:
         return value
     raise ArtifactError(f"the manifest's field {where} has a value of the wrong type: {type(value).__name__}")

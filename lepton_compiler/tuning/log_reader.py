@@ -7,7 +7,7 @@ lost.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -67,6 +67,18 @@ class LogContents:
 
     entries: tuple[Entry, ...]
     problems: tuple[Problem, ...]
+
+
+_SHOWN_PROBLEMS = 5
+
+
+def problem_sentences(problems: Sequence[Problem]) -> list[str]:
+    """What users are told about lines that were skipped; of many the first are named."""
+    sentences = [f"{problem}; the line is skipped" for problem in problems[:_SHOWN_PROBLEMS]]
+    if len(problems) > _SHOWN_PROBLEMS:
+        more = len(problems) - _SHOWN_PROBLEMS
+        sentences.append(f"{more} more lines are skipped; `lepton logs verify` lists them")
+    return sentences
 
 
 def read_logs(logs: Iterable[Path]) -> LogContents:

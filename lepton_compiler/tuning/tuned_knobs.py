@@ -6,18 +6,20 @@ device and timed in the same way.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tvm import tirx
 
+from lepton_compiler.core.errors import LeptonWarning
 from lepton_compiler.targets.cpu.knobs import TunedChoice
 from lepton_compiler.targets.cpu.schedule import default_knobs_of, knob_types
 from lepton_compiler.targets.spec import TargetSpec
 from lepton_compiler.tuning.database import Database
 from lepton_compiler.tuning.knob_check import why_knobs_do_not_fit
 from lepton_compiler.tuning.knob_values import from_values, to_values
-from lepton_compiler.tuning.log_reader import Entry, Problem
+from lepton_compiler.tuning.log_reader import Entry, problem_sentences
 from lepton_compiler.tuning.ranking import Kernel
 from lepton_compiler.tuning.record import KnobValue, TunedTarget
 from lepton_compiler.tuning.task_search import SIGNIFICANT_GAIN
@@ -32,17 +34,15 @@ class TunedKnobs:
 
     @classmethod
     def load(cls, paths: Iterable[Path]) -> TunedKnobs:
-        """Reads logs and folders of logs.
+        """Reads logs and folders of logs, and warns about lines that are skipped.
 
         Raises:
             TuningLogError: A path does not exist, or holds no log.
         """
-        return cls(Database.load(paths, why_knobs_do_not_fit))
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Lines that were skipped."""
-        return self._database.problems
+        database = Database.load(paths, why_knobs_do_not_fit)
+        for sentence in problem_sentences(database.problems):
+            warnings.warn(sentence, LeptonWarning, stacklevel=2)
+        return cls(database)
 
     def find(self, function: tirx.PrimFunc, target: TargetSpec) -> TunedChoice | None:
         """The best knobs of a kernel; None where the logs know none that are better than its default."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import tvm
 from tvm import tirx
 
+from lepton_compiler.core.manifest import TuningEntry
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
-from lepton_compiler.targets.cpu.knobs import KnobSource
+from lepton_compiler.targets.cpu.knobs import TUNED_ATTRIBUTE, KnobSource, RecordedKnobs
 from lepton_compiler.targets.cpu.schedule import ScheduledFunction, schedule_function
 from lepton_compiler.targets.spec import TargetSpec
-
-TUNED_ATTRIBUTE = "lepton.tuned"
-"""Of a kernel with tuned knobs: the record, and what it gains."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,13 @@ class ScheduleFunctions(Pass):
         choice = None if self.tuned is None else self.tuned.find(func, target)
         if choice is None:
             return schedule_function(func, target), ""
-        scheduled = schedule_function(func, target, choice.knobs)
-        if scheduled.refused is None and scheduled.anchor == choice.anchor:
-            return replace(scheduled, func=scheduled.func.with_attr(TUNED_ATTRIBUTE, str(choice))), f"; {choice}"
-        # Knobs that this version refuses cost the default nothing.
-        why = scheduled.refused or f"the kernel's schedule is {scheduled.anchor}"
-        return schedule_function(func, target), f"; not as {choice.source} says: {why}"
+        knobs = RecordedKnobs(choice.knobs)
+        scheduled = schedule_function(func, target, knobs)
+        refusal = knobs.refusal or scheduled.refused
+        if refusal is None and not knobs.has_asked:
+            refusal = f"the kernel's schedule is {scheduled.anchor}, which has no knobs"
+        if scheduled.refused is not None:
+            # Knobs that TVM refuses cost the default nothing.
+            scheduled = schedule_function(func, target)
+        entry = TuningEntry(choice.source, choice.gain, refusal or "")
+        return replace(scheduled, func=scheduled.func.with_attr(TUNED_ATTRIBUTE, asdict(entry))), f"; {entry}"

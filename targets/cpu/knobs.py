@@ -16,6 +16,9 @@ from lepton_compiler.targets.spec import TargetSpec
 
 Knobs = TypeVar("Knobs")
 
+TUNED_ATTRIBUTE = "lepton.tuned"
+"""Of a kernel for which a record has better knobs: ``record``, ``gain``, and ``refusal`` where they can't be used."""
+
 CHUNK_FACTORS = (1, 2, 4)
 """Multiples of the pieces that the cores need. Fewer would leave cores idle that the search did not see."""
 
@@ -35,9 +38,6 @@ class TunedChoice:
     knobs: Any
     source: str
     gain: float
-
-    def __str__(self) -> str:
-        return f"tuned by {self.source}, {self.gain:.2f} times as fast as the default"
 
 
 class KnobSource(Protocol):
@@ -63,6 +63,32 @@ def choose(knobs: Knobs | KnobChooser | None, default: Knobs, candidates: Callab
     if isinstance(knobs, type(default)):
         return knobs
     return knobs.choose(default, candidates)  # type: ignore[union-attr]
+
+
+class RecordedKnobs:
+    """Takes knobs from a log where they are the default or a candidate of the kernel, and else the default.
+
+    What is no candidate was found for other schedules than this version's, or was never measured.
+
+    Attributes:
+        refusal: Why the default was taken; None where the knobs were, or no schedule has asked.
+    """
+
+    def __init__(self, knobs: Any) -> None:
+        self._knobs = knobs
+        self.has_asked = False
+        self.refusal: str | None = None
+
+    def choose(self, default: Knobs, candidates: Callable[[], Iterable[Knobs]]) -> Knobs:
+        """See ``KnobChooser``."""
+        self.has_asked = True
+        if type(self._knobs) is not type(default):
+            self.refusal = f"the kernel's schedule has {type(default).__name__}"
+        elif self._knobs != default and self._knobs not in candidates():
+            self.refusal = f"its knobs ({self._knobs}) are no candidate of this version's schedule"
+        else:
+            return self._knobs
+        return default
 
 
 class CandidateCollector(Generic[Knobs]):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from small_onnx_models import write_conv_model
+from small_onnx_models import write_conv_model, write_tunable_model
 
 from lepton_compiler.cli.main import main
 
@@ -27,6 +27,12 @@ def lepton() -> Lepton:
 @pytest.fixture(scope="session")
 def fixed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_conv_model(tmp_path_factory.mktemp("models") / "fixed.onnx")
+
+
+@pytest.fixture(scope="session")
+def tunable_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One kernel with knobs."""
+    return write_tunable_model(tmp_path_factory.mktemp("models") / "tunable.onnx")
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,20 @@ def write_conv_model(path: Path, batch: int | str = 1) -> Path:
     return write_model(path, nodes, inputs, {"scores": 2, "features": 2}, weights)
 
 
+def write_tunable_model(path: Path) -> Path:
+    """Pointwise convolution and ReLU of a few vectors of channels: one kernel with knobs, for every target."""
+    generator = np.random.default_rng(7)
+    weights = {
+        "kernel": generator.standard_normal((32, 16, 1, 1)).astype(np.float32) / 4,
+        "bias": generator.standard_normal(32).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel", "bias"], ["conv"], "/body/conv"),
+        helper.make_node("Relu", ["conv"], ["relu"], "/body/relu"),
+    ]
+    return write_model(path, nodes, {"image": (TensorProto.FLOAT, [1, 16, 6, 7])}, {"relu": 4}, weights)
+
+
 def write_unsupported_model(path: Path) -> Path:
     """Two operators that nobody can convert, one of them twice."""
     nodes = [

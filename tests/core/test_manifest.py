@@ -21,6 +21,7 @@ from lepton_compiler.core.manifest import (
     PassEntry,
     TargetEntry,
     TensorEntry,
+    TuningEntry,
     WeightsEntry,
 )
 
@@ -48,6 +49,7 @@ MANIFEST = Manifest(
             "over the result of conv0",
         ),
         KernelEntry("where", "mask", "opaque", "as written", None, None, "", ""),
+        KernelEntry("sum", "sum", "row", "row", 1, 1, "", "", TuningEntry("log.jsonl:1", 1.25, "it is no candidate")),
     ),
     passes=(PassEntry("fold-batch-norm", "CANONICAL", (("bn1", "folded"),), (("bn2", "it is training"),)),),
 )
@@ -104,7 +106,7 @@ def test_names_the_first_wrong_field(message: str) -> None:
 
 
 def test_refuses_another_format_with_advice() -> None:
-    with pytest.raises(ArtifactError, match="has format 99, this version of Lepton reads 4: compile the model again"):
+    with pytest.raises(ArtifactError, match="has format 99, this version of Lepton reads 5: compile the model again"):
         Manifest.from_json(_changed(lambda raw: raw.update(format=99)))
 
 
