@@ -164,6 +164,9 @@ def command(
         _show_plan(plan, output_format)
         return
     if not plan.tasks:
+        if output_format == "json":
+            show_json(plan_document(plan))
+            return
         click.echo(f"all {len(plan.known)} kernels have records in {plan.folder}; --resume searches on")
         return
     with progress("start") as on_step, LocalDevice(cores_for_trials(threads)) as device:

@@ -81,11 +81,13 @@ def test_killed_resumed_and_left_alone(lepton, tunable_model: Path, tmp_path: Pa
     assert again.exit_code == 0, again.output
     assert again.stdout.startswith("all 1 kernels have records in ")
     assert contents(logs) == found
+    (kernel,) = json.loads(lepton("tune", tunable_model, "-o", logs, "--format", "json").stdout)["kernels"]
+    assert not kernel["is_searched"]
 
-    resumed = lepton("tune", tunable_model, "-o", logs, "--resume", "--trials", 1, "--format", "json")
+    resumed = lepton("tune", tunable_model, "-o", logs, "--resume", "--no-check", "--trials", 1, "--format", "json")
     assert resumed.exit_code == 0, resumed.output
     assert len(candidates(logs)) == len(before) + 1
-    (kernel,) = json.loads(resumed.stdout)["tasks"]
+    (kernel,) = json.loads(resumed.stdout)["report"]["tasks"]
     assert kernel["trials"] == len(before) + 1
 
 
@@ -149,12 +151,12 @@ def _target() -> str:
 def test_time_and_trials_are_kept(lepton, tunable_model: Path, tmp_path: Path) -> None:
     result = lepton("tune", tunable_model, "-o", tmp_path, "--trials", 1, "--time", 5, "--format", "json")
     assert result.exit_code == 0, result.output
-    report = json.loads(result.stdout)
+    report = json.loads(result.stdout)["report"]
     assert (report["trials"], report["interrupted"]) == (1, False)
     assert report["folder"] == str(tmp_path / _target() / tunable_model.stem)
-    timed = lepton("tune", tunable_model, "-o", tmp_path, "--resume", "--time", 0.02, "--format", "json")
+    timed = lepton("tune", tunable_model, "-o", tmp_path, "--resume", "--no-check", "--time", 0.02, "--format", "json")
     assert timed.exit_code == 0, timed.output
-    assert json.loads(timed.stdout)["seconds"] < 10
+    assert json.loads(timed.stdout)["report"]["seconds"] < 10
 
 
 def test_a_dry_run_measures_nothing(lepton, tunable_model: Path, tmp_path: Path) -> None:
