@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
     from lepton_compiler.evaluation.tuned_model import TunedModelTimes
     from lepton_compiler.tuning.session import Plan, TuningRequest
-    from lepton_compiler.tuning.tuner import TrialEvent
+    from lepton_compiler.tuning.tuner import TrialEvent, Tuner
     from lepton_compiler.tuning.tuning_report import TuningReport
 
 _CHECK_ROUNDS = 30
+_MOST_CHECKS = 5
+"""Each takes knobs back that are slower in the model than alone, and looks at what takes their place."""
 
 PLAN_COLUMNS = ("kernel", "schedule", "calls>", "MMACs>", "share>", "candidates>", "known>", "GFLOP/s>", "best>")
 REPORT_COLUMNS = ("kernel", "calls>", "trials>", "default us>", "best us>", "gain>", "GFLOP/s>", "best knobs")
@@ -170,9 +172,9 @@ def command(
         click.echo(f"all {len(plan.known)} kernels have records in {plan.folder}; --resume searches on")
         return
     with progress("start") as on_step, LocalDevice(cores_for_trials(threads)) as device:
-        result, _ = run_session(request, plan, device, _teller(on_step))
+        result, tuner = run_session(request, plan, device, _teller(on_step))
+    check = None if no_check or result.interrupted else _check_model(request, plan, tuner, threads)
     report = make_report(plan, result)
-    check = None if no_check or result.interrupted or report.gain == 1 else _check_model(request, threads)
     sentences = [*report_sentences(report, output), *check_sentences(check)]
     if report_file is not None:
         with progress("measure the machine"):
@@ -188,18 +190,23 @@ def command(
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
-def _check_model(request: TuningRequest, threads: int) -> TunedModelTimes | None:
-    """The whole model with and without what was found; None where its inputs have no known sizes."""
+def _check_model(request: TuningRequest, plan: Plan, tuner: Tuner, threads: int) -> TunedModelTimes | None:
+    """The whole model with and without what was found, less what is slower in it; None where sizes are not known."""
     from lepton_compiler.core.errors import InputError
     from lepton_compiler.evaluation.tuned_model import time_tuned_model
+    from lepton_compiler.tuning.session import reject_slower
 
+    logs = (request.root, *request.learn_from)
+    times = None
     with progress("time the whole model"):
         try:
-            logs = (request.root, *request.learn_from)
-            return time_tuned_model(request.model, request.options, logs, threads, _CHECK_ROUNDS, request.seed)
+            for _ in range(_MOST_CHECKS):
+                times = time_tuned_model(request.model, request.options, logs, threads, _CHECK_ROUNDS, request.seed)
+                if reject_slower(plan, tuner, times.kernels) == 0:
+                    break
         except InputError as error:
             warn(f"the whole model was not timed: {error}")
-            return None
+    return times
 
 
 def _budget(trials: int | None, minutes: float | None, early_stop: int) -> Any:

@@ -1,4 +1,4 @@
-"""The whole model with its defaults and with tuned knobs, timed against each other.
+"""The whole model with its defaults and with tuned knobs, timed against each other, and kernel by kernel.
 
 Kernels that are faster alone may be slower beside each other, so a tuning session ends with this.
 """
@@ -6,16 +6,22 @@ Kernels that are faster alone may be slower beside each other, so a tuning sessi
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.driver import compile_model
 from lepton_compiler.evaluation.input_values import fixed_shapes, random_values
 from lepton_compiler.evaluation.interleaved_timing import Spread, time_interleaved
+from lepton_compiler.evaluation.kernel_profile import profile_model
 from lepton_compiler.runtime.model import load
 
 _DEFAULT, _TUNED = "default", "tuned"
+_TURNS, _RUNS = 5, 5
+"""How often each library is profiled, by turns, and with how many runs."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +33,14 @@ class TunedModelTimes:
         default_ms: Milliseconds of a call with defaults.
         tuned_ms: The same with tuned knobs.
         gain: Default's time over the tuned one's, round by round.
+        kernels: Seconds in a run of each kernel that is scheduled in another way, by name: default and tuned.
     """
 
     threads: int
     default_ms: Spread
     tuned_ms: Spread
     gain: Spread
+    kernels: Mapping[str, tuple[float, float]]
 
 
 def time_tuned_model(
@@ -57,4 +65,24 @@ def time_tuned_model(
             times = time_interleaved(
                 {_DEFAULT: lambda: default(**feed), _TUNED: lambda: tuned(**feed)}, rounds=rounds, warmup=3
             )
-    return TunedModelTimes(threads, times.spread_ms(_DEFAULT), times.spread_ms(_TUNED), times.ratio(_DEFAULT, _TUNED))
+        kernels = _time_kernels(files, feed, threads)
+    gain = times.ratio(_DEFAULT, _TUNED)
+    return TunedModelTimes(threads, times.spread_ms(_DEFAULT), times.spread_ms(_TUNED), gain, kernels)
+
+
+def _time_kernels(
+    files: Mapping[str, Path], feed: Mapping[str, np.ndarray], threads: int
+) -> dict[str, tuple[float, float]]:
+    """Seconds of the kernels whose schedules differ: the least median of some turns, all calls of one together."""
+    turns: dict[str, list[dict[str, float]]] = {name: [] for name in files}
+    schedules: dict[str, dict[str, str]] = {name: {} for name in files}
+    for _ in range(_TURNS):
+        for name, file in files.items():
+            seconds: dict[str, float] = {}
+            for kernel in profile_model(file, feed, threads, _RUNS).kernels:
+                schedules[name][kernel.entry.name] = kernel.entry.schedule
+                seconds[kernel.entry.name] = seconds.get(kernel.entry.name, 0.0) + kernel.seconds
+            turns[name].append(seconds)
+    least = {name: {key: min(turn[key] for turn in taken) for key in taken[0]} for name, taken in turns.items()}
+    changed = [key for key, text in schedules[_DEFAULT].items() if schedules[_TUNED].get(key) != text]
+    return {key: (least[_DEFAULT][key], least[_TUNED][key]) for key in changed}

@@ -14,7 +14,7 @@ from pathlib import Path
 from lepton_compiler.tuning.log_files import SUFFIX, find_logs, log_folder, model_of
 from lepton_compiler.tuning.log_reader import Entry, Problem, read_logs
 from lepton_compiler.tuning.log_writer import LogWriter
-from lepton_compiler.tuning.ranking import by_kernel, ranked, wrong_results
+from lepton_compiler.tuning.ranking import by_kernel, ranked, refutations
 from lepton_compiler.tuning.record_line import format_record
 
 
@@ -81,7 +81,7 @@ def best_entries(entries: Iterable[Entry], keep: int) -> list[Entry]:
     chosen: list[Entry] = []
     for trials in by_kernel(entries).values():
         chosen += ranked(trials)[:keep]
-        chosen += [entry for found in wrong_results(trials).values() for entry in found]
+        chosen += [entry for found in refutations(trials).values() for entry in found]
     return chosen
 
 

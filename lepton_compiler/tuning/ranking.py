@@ -1,9 +1,9 @@
 """Which trial of a kernel is best: the right one with the lowest median time.
 
 Records of one workload and one target are compared, no others; where times become a gain, also of one device and one
-way of timing. Knobs that gave a wrong result don't count as right
-because another trial of them looked right: they are out for the version of Lepton that found it, and for every version
-before the finding.
+way of timing. Knobs that gave a wrong result don't count as right because another trial of them looked right: they are
+out for the version of Lepton that found it, and for every version before the finding. So are knobs that made a model
+slower, however fast their kernel was alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from lepton_compiler.tuning.log_reader import Entry
-from lepton_compiler.tuning.record import Status, TunedTarget, TuningRecord
+from lepton_compiler.tuning.record import REFUTED, Status, TunedTarget, TuningRecord
 
 TIMING_FIELD = "timing"
 """Field of a record with the threads and caches of its trial."""
@@ -66,7 +66,7 @@ def ranked_alike(trials: Iterable[Entry]) -> list[list[Entry]]:
 def right_trials(trials: Iterable[Entry]) -> list[Entry]:
     """The trials of one kernel that were right, without those that a wrong one speaks against."""
     trials = list(trials)
-    wrong = wrong_results(trials)
+    wrong = refutations(trials)
     return [
         entry
         for entry in trials
@@ -90,11 +90,11 @@ def timing_text(timing: object) -> str:
     return json.dumps(timing, sort_keys=True)
 
 
-def wrong_results(trials: Iterable[Entry]) -> dict[Hashable, list[Entry]]:
-    """Trials whose result was wrong, by candidate: for each version of Lepton the latest."""
+def refutations(trials: Iterable[Entry]) -> dict[Hashable, list[Entry]]:
+    """Trials that count against their candidate, by candidate: for each version of Lepton the latest."""
     latest: dict[tuple[Hashable, str], Entry] = {}
     for entry in trials:
-        if entry.record.outcome.status is Status.WRONG_RESULT:
+        if entry.record.outcome.status in REFUTED:
             key = candidate_of(entry.record), entry.record.versions.lepton
             if key not in latest or entry.record.time > latest[key].record.time:
                 latest[key] = entry

@@ -32,6 +32,11 @@ class Status(Enum):
     TIMEOUT = "timeout"
     REFUSED = "refused"
     BUILD_FAILURE = "build_failure"
+    SLOWER_IN_MODEL = "slower_in_model"
+
+
+REFUTED = frozenset({Status.WRONG_RESULT, Status.SLOWER_IN_MODEL})
+"""Endings that count against a candidate even where other trials of it were right and fast."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -156,6 +156,31 @@ def run_session(
         )
         tuner.learn(plan.database)
         return tuner.run(request.budget), tuner
+
+
+def reject_slower(plan: Plan, tuner: Tuner, times: Mapping[str, tuple[float, float]]) -> int:
+    """Takes knobs back that are slower than the default inside of the model, though faster alone.
+
+    A kernel alone finds its operands in other caches than beside all others.
+
+    Args:
+        plan: The session's.
+        tuner: What has searched.
+        times: Seconds of each kernel in a run of the model, by name: with the default, and with the best.
+
+    Returns:
+        How many kernels fall back to their next best knobs, or the default.
+    """
+    rejected = 0
+    with LogWriter(plan.folder) as writer:
+        for search in tuner.searches:
+            known = [times[name] for name in search.task.names if name in times]
+            before, after = (sum(pair) for pair in zip(*known, strict=True)) if known else (0.0, 0.0)
+            if search.best is not None and search.best != search.task.default and after > before:
+                words = f"{after * 1e6:.1f} us inside of {plan.folder.name}, the default {before * 1e6:.1f} us"
+                tuner.reject(search, words, writer)
+                rejected += 1
+    return rejected
 
 
 def cores_for_trials(threads: int) -> list[int]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lepton_compiler.tuning.knob_values import to_values
-from lepton_compiler.tuning.record import KnobValue, Outcome, Status
+from lepton_compiler.tuning.record import REFUTED, KnobValue, Outcome
 from lepton_compiler.tuning.tasks import TuningTask
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class TaskSearch:
         self._open: dict[Any, None] = dict.fromkeys(task.candidates)
         self._seconds: dict[Any, float] = {}
         self._tried: set[Any] = set()
-        self._wrong: set[Any] = set()
+        self._refuted: set[Any] = set()
 
     @property
     def is_exhausted(self) -> bool:
@@ -91,10 +91,10 @@ class TaskSearch:
         seconds = None if outcome.times is None else outcome.times.median_s
         if seconds is not None:
             self._seconds[knobs] = min(seconds, self._seconds.get(knobs, seconds))
-        elif outcome.status is Status.WRONG_RESULT:
-            # Right at another time is not right.
-            self._wrong.add(knobs)
-        if knobs in self._wrong:
+        elif outcome.status in REFUTED:
+            # Right, or fast, at another time does not help.
+            self._refuted.add(knobs)
+        if knobs in self._refuted:
             self._seconds.pop(knobs, None)
         before = self.best_seconds
         self.default_seconds = self._seconds.get(self.task.default)

@@ -184,6 +184,12 @@ class Tuner:
             result.seconds = time.monotonic() - started
         return result
 
+    def reject(self, search: TaskSearch, reason: str, writer: LogWriter) -> None:
+        """Writes down that the best candidate of a task is none inside of the model; the next best takes its place."""
+        outcome = Outcome.failed(Status.SLOWER_IN_MODEL, reason)
+        writer.append(self._record(search, search.best, outcome))
+        search.add(search.best, outcome)
+
     def _search(self, budget: Budget, result: TuningResult, started: float) -> None:
         given_out = 0
         while True:
@@ -262,8 +268,14 @@ class Tuner:
             search.problem = str(error)
 
     def _take(self, search: TaskSearch, knobs: Any, outcome: Outcome) -> None:
+        record = self._record(search, knobs, outcome)
+        self._writer.append(record)
+        search.add(knobs, outcome)
+        self._teach(record)
+
+    def _record(self, search: TaskSearch, knobs: Any, outcome: Outcome) -> TuningRecord:
         bench = self._bench
-        record = TuningRecord(
+        return TuningRecord(
             workload=search.task.workload,
             anchor=search.task.anchor,
             knobs=search.values(knobs),
@@ -275,9 +287,6 @@ class Tuner:
             time=time_now(),
             extra={SIZE_FIELD: search.size.as_object(), TIMING_FIELD: bench.timing},
         )
-        self._writer.append(record)
-        search.add(knobs, outcome)
-        self._teach(record)
 
     def _teach(self, record: TuningRecord) -> None:
         size = KernelSize.read(record.extra.get(SIZE_FIELD))
