@@ -14,11 +14,14 @@ from onnx_graphs import run_reference, save
 from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.driver import compile_model
 from lepton_compiler.runtime.model import load
+from lepton_compiler.targets.registry import TARGETS, runs_here
 
 TOLERANCE = 2e-6
 """Absolute and relative; a handful of float32 roundings of values around 1."""
 
 RNG = np.random.default_rng(11)
+
+LEVELS = [name for name in TARGETS if name.startswith("x86-64-v") and runs_here(TARGETS[name])]
 
 FUNCTIONS: dict[str, dict[str, object]] = {
     "Gelu": {},
@@ -34,6 +37,8 @@ FUNCTIONS: dict[str, dict[str, object]] = {
     "Sinh": {},
     "HardSwish": {},
 }
+
+SATURATING = ["Gelu", "GeluTanh", "Mish", "Tanh", "Sigmoid", "Erf", "Elu", "HardSwish"]
 
 CONSTANTS = {
     "borders": np.array([0, 0, 0, 3, 0, 0, 0, 2], np.int64),
@@ -69,11 +74,13 @@ def _function(name: str, source: str, output: str) -> list[onnx.NodeProto]:
     return [helper.make_node(name.removesuffix("Tanh") or name, [source], [output], **FUNCTIONS[name])]
 
 
-def _check(path: Path, nodes: list[onnx.NodeProto], feeds: dict[str, np.ndarray], outputs: list[str]) -> None:
+def _check(
+    path: Path, nodes: list[onnx.NodeProto], feeds: dict[str, np.ndarray], outputs: list[str], target: str = "native"
+) -> None:
     inputs = {name: (TensorProto.FLOAT, value.shape) for name, value in feeds.items()}
     save(path, nodes, inputs, outputs, CONSTANTS, opset=20)
     expected = run_reference(path, feeds)
-    compile_model(path, path.with_suffix(".so"), CompileOptions(target="native"))
+    compile_model(path, path.with_suffix(".so"), CompileOptions(target=target))
     with load(path.with_suffix(".so")) as model:
         actual = model(**feeds)
     for name, reference in zip(outputs, expected, strict=True):
@@ -103,3 +110,13 @@ def test_an_extremum_of_two_tensors_behind_a_kernel(extremum: str, rows: int, tm
         nodes.append(helper.make_node(name, [f"x_{name}", *more], [f"kernel_{name}"]))
         nodes.append(helper.make_node(extremum, [f"kernel_{name}", f"y_{name}"], [name]))
     _check(tmp_path / "chain.onnx", nodes, feeds, names)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_functions_far_from_zero(level: str, tmp_path: Path) -> None:
+    """Where a function that stops a little short of 1 would grow without bound once it is multiplied."""
+    far = [-1e4, -1e10, -1e30, -np.inf, 1e4, 1e10, np.inf, np.nan, -10.0, -8.0, -5.0, 0.0, 5.0, 8.0, 10.0, -100.0]
+    values = np.array([far], np.float32)
+    nodes = [node for name in SATURATING for node in _function(name, f"x_{name}", name)]
+    feeds = {f"x_{name}": values for name in SATURATING}
+    _check(tmp_path / "far.onnx", nodes, feeds, SATURATING, level)
