@@ -1,6 +1,7 @@
 """Elementwise kernels that stand alone behind an anchor, and what kept each from being fused into it.
 
-Shared by the FUSED contract, which forbids those without a reason, and by the pass that fuses, which reports the rest.
+The pass that fuses reports them. One that nothing kept apart is an optimisation missed: users see it as such, and under
+test it is an error.
 """
 
 from __future__ import annotations

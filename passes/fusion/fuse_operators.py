@@ -134,4 +134,7 @@ def _rewrites(module: tvm.IRModule) -> tuple[Rewrite, ...]:
 
 
 def _declines(module: tvm.IRModule) -> tuple[Decline, ...]:
-    return tuple(Decline(lone.node, lone.reason) for lone in lone_operators(module) if lone.reason is not None)
+    return tuple(
+        Decline(lone.node, lone.reason or f"nothing keeps it from the kernel of {lone.anchor}, but TVM did not fuse it")
+        for lone in lone_operators(module)
+    )

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from tvm import te, tirx
 
-from lepton_compiler.passes.lowering.row_major import Size, flatten, unflatten
+from lepton_compiler.passes.lowering.row_major import Size, flatten, is_one, unflatten
 from lepton_compiler.targets.cpu.bfloat16 import STORED_PAIRS, pair_product
 
 
@@ -62,8 +62,8 @@ def batched_matmul(left: te.Tensor, right: te.Tensor, batch: Sequence[Size]) -> 
 
     def sums(*index: tirx.Var) -> tirx.Expr:
         *place, row, column = index
-        a = left(*broadcast_index(place, left.shape[:-2]), row, inner)
-        b = right(*broadcast_index(place, right.shape[:-2]), inner, column)
+        a = left(*broadcast_index(place, left.shape[:-2], batch), row, inner)
+        b = right(*broadcast_index(place, right.shape[:-2], batch), inner, column)
         return te.sum(a * b, axis=inner)
 
     shape = (*batch, left.shape[-2], right.shape[-1])
@@ -71,7 +71,12 @@ def batched_matmul(left: te.Tensor, right: te.Tensor, batch: Sequence[Size]) -> 
     return te.compute(shape, lambda *index: accumulated(*index), name="matmul_output")
 
 
-def broadcast_index(place: Sequence[tirx.Expr], shape: Sequence[Size]) -> list[tirx.Expr]:
-    """Index into an operand whose axes of size 1, or missing ones in front, are repeated."""
-    used = place[len(place) - len(shape) :]
-    return [0 if isinstance(size, tirx.IntImm) and int(size) == 1 else i for i, size in zip(used, shape, strict=True)]
+def broadcast_index(place: Sequence[tirx.Expr], shape: Sequence[Size], result: Sequence[Size]) -> list[tirx.Expr]:
+    """Index into an operand of ``shape`` at ``place`` in ``result``; axes of size 1 and missing ones are repeated.
+
+    An axis that is 1 in both keeps its variable: TVM takes a constant index for a broadcast, which it fuses behind no
+    anchor.
+    """
+    missing = len(result) - len(shape)
+    axes = zip(place[missing:], shape, result[missing:], strict=True)
+    return [0 if is_one(size) and not is_one(whole) else index for index, size, whole in axes]

@@ -96,7 +96,7 @@ def _elementwise(data: te.Tensor, function: Callable[[tirx.Expr], tirx.Expr]) ->
 
 def _broadcast(left: te.Tensor, right: te.Tensor, shape: Sequence[Size], function: Chooser) -> te.Tensor:
     def value(*index: tirx.Var) -> tirx.Expr:
-        a, b = (data(*broadcast_index(index, data.shape)) for data in (left, right))
+        a, b = (data(*broadcast_index(index, data.shape, shape)) for data in (left, right))
         return _named(a, lambda x: _named(b, lambda y: function(x, y)))
 
     return te.compute(shape, value)

@@ -14,7 +14,7 @@ def flatten(place: Sequence[tirx.Expr], sizes: Sequence[Size]) -> tirx.Expr:
     index: tirx.Expr | None = None
     for position, size in zip(place, sizes, strict=True):
         # Axes of size 1 are left out: TVM would not see through the divisions that they leave behind.
-        if not _is_one(size):
+        if not is_one(size):
             index = position if index is None else index * size + position
     return place[-1] if index is None else index
 
@@ -22,9 +22,9 @@ def flatten(place: Sequence[tirx.Expr], sizes: Sequence[Size]) -> tirx.Expr:
 def unflatten(index: tirx.Expr, sizes: Sequence[Size]) -> list[tirx.Expr]:
     """The place of the element with number ``index``."""
     place = []
-    left = sum(not _is_one(size) for size in sizes)
+    left = sum(not is_one(size) for size in sizes)
     for size in reversed(sizes):
-        if _is_one(size):
+        if is_one(size):
             place.append(tirx.IntImm(str(index.ty.dtype), 0))
             continue
         left -= 1
@@ -33,5 +33,6 @@ def unflatten(index: tirx.Expr, sizes: Sequence[Size]) -> list[tirx.Expr]:
     return place[::-1]
 
 
-def _is_one(size: Size) -> bool:
+def is_one(size: Size) -> bool:
+    """Whether a size is known to be 1."""
     return isinstance(size, int | tirx.IntImm) and int(size) == 1

@@ -50,7 +50,8 @@ class WinogradPolicy:
 
     Attributes:
         enabled: Whether at all.
-        max_error: Largest estimated error, as a share of the output's range.
+        max_error: Largest estimated error, as a share of the output's range. An estimate and no bound: it knows the
+            transform alone, while the error grows slowly with the channels.
     """
 
     enabled: bool = True
@@ -79,7 +80,7 @@ class WinogradPolicy:
         estimates = _estimates(direct, costs)
         allowed = {m: cost for m, cost in costs.items() if TRANSFORMS[m].expected_error() <= self.max_error}
         if not allowed:
-            refusal = f"direct: no Winograd transform keeps the error below {self.max_error:g} of the range"
+            refusal = f"direct: no Winograd error is estimated below {self.max_error:g} of the range"
             return Choice(None, f"{refusal}; {estimates}")
         m = min(allowed, key=lambda tile: allowed[tile])
         share = allowed[m] / direct
@@ -89,7 +90,7 @@ class WinogradPolicy:
         return Choice(
             TRANSFORMS[m],
             f"Winograd {_name(m)}: estimated {share:.2f} of the direct cycles, "
-            f"error within {error:.1e} of the range; {estimates}",
+            f"estimated error {error:.1e} of the range; {estimates}",
         )
 
 

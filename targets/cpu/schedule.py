@@ -20,6 +20,7 @@ from lepton_compiler.targets.cpu.block_analysis import root_blocks
 from lepton_compiler.targets.cpu.convolution import schedule_convolution
 from lepton_compiler.targets.cpu.depthwise_convolution import schedule_depthwise
 from lepton_compiler.targets.cpu.generic import schedule_generic
+from lepton_compiler.targets.cpu.hoist_bindings import hoist_bindings
 from lepton_compiler.targets.cpu.index_division import divide_sizes
 from lepton_compiler.targets.cpu.inlining import inline_elementwise
 from lepton_compiler.targets.cpu.knobs import CandidateCollector
@@ -152,7 +153,8 @@ def _scheduled(sch: Schedule) -> tirx.PrimFunc:
 
 def _finish(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """What can't be said with schedule primitives."""
-    return divide_sizes(expand_functions(split_tails(insert_prefetches(apply_marked_kinds(func)))))
+    expanded = expand_functions(split_tails(insert_prefetches(apply_marked_kinds(func))))
+    return divide_sizes(hoist_bindings(expanded))
 
 
 def _first_reason(error: ScheduleError) -> str:

@@ -74,7 +74,7 @@ def square_convolution(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ((), "Winograd F(4x4, 3x3)"),
         (("--no-winograd",), "direct: Winograd is switched off"),
-        (("--max-winograd-error", "1e-9"), "no Winograd transform keeps the error below 1e-09 of the range"),
+        (("--max-winograd-error", "1e-9"), "no Winograd error is estimated below 1e-09 of the range"),
         (("--precision", "bf16", "--no-winograd"), "operands rounded to bfloat16"),
         (("--precision", "bf16", "--keep-fp32", "/conv"), 'it is kept by "/conv"'),
     ],

@@ -127,7 +127,7 @@ def test_reasons_are_those_of_the_passes(lepton, convolutions: Path) -> None:
     chosen = _document(lepton, convolutions)
     winograd, pointwise = _by_node(chosen, "/conv3"), _by_node(chosen, "/conv1")
     assert re.fullmatch(
-        r"Winograd F\(4x4, 3x3\): estimated 0\.\d+ of the direct cycles, error within \S+ of the range; "
+        r"Winograd F\(4x4, 3x3\): estimated 0\.\d+ of the direct cycles, estimated error \S+ of the range; "
         r"cycles of a core: direct \S+ M, F\(2x2, 3x3\) \S+ M with error \S+, F\(4x4, 3x3\) \S+ M with error \S+",
         winograd["reason"],
     )

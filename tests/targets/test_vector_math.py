@@ -10,7 +10,7 @@ from tvm import te, tirx
 
 from lepton_compiler.targets.cpu.schedule import schedule_function
 from lepton_compiler.targets.cpu.vector_math import exp_of_nonpositive
-from lepton_compiler.targets.registry import native_target
+from lepton_compiler.targets.registry import TARGETS, get_target, native_target, runs_here
 
 REFERENCES = {
     "exp": np.exp,
@@ -18,29 +18,35 @@ REFERENCES = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "erf": np.vectorize(math.erf, otypes=[np.float64]),
 }
-LARGEST_RELATIVE_ERROR = 5e-7
+LEVELS = [name for name in TARGETS if name.startswith("x86-64-v") and runs_here(TARGETS[name])]
+LARGEST_RELATIVE_ERROR = {"exp": 8.6e-8, "tanh": 3.0e-7, "sigmoid": 1.5e-7, "erf": 3.8e-7}
+"""In float32's normal range, as ``docs/scheduling.md`` states it; measured over all numbers from 2^-14 to 128."""
+WITHOUT_FUSED_MULTIPLY_ADD = {"tanh": 4.2e-7, "erf": 4.5e-7}
+"""The same on x86-64-v2, where each product is rounded by itself."""
 SUBNORMAL_STEP = 2.0**-149
 SMALLEST_NORMAL = np.finfo(np.float32).tiny
 
 
-def _build(name: str, size: int, dtype: str = "float32"):
+def _build(name: str, size: int, dtype: str = "float32", level: str | None = None):
     data = te.placeholder((size,), dtype, name="data")
     result = te.compute((size,), lambda i: getattr(tirx, name)(data[i]), name="result")
-    spec = native_target()
+    spec = native_target() if level is None else get_target(level)
     function = schedule_function(te.create_prim_func([data, result]), spec).func.with_attr("global_symbol", "main")
     return tvm.tirx.build(tvm.IRModule({"main": function}), tvm.target.Target(spec.llvm_target()))
 
 
 def _points() -> np.ndarray:
     special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 88.72, 88.73, -87.4, -103.9, -104.5, 3.925, 0.921875]
-    parts = [np.linspace(-10, 10, 4001), np.linspace(-120, 100, 4001), np.geomspace(1e-8, 10, 1001), special]
+    special += [3e38, -3e38, 1.2e-38, -1.2e-38, 1e-42]
+    parts = [np.linspace(-10, 10, 200_001), np.linspace(-120, 100, 100_001), np.geomspace(1e-8, 10, 100_001), special]
     return np.concatenate(parts).astype(np.float32)
 
 
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", REFERENCES)
-def test_accuracy_and_special_values(name):
+def test_accuracy_and_special_values(name, level):
     points = _points()
-    library = _build(name, points.size)
+    library = _build(name, points.size, level=level)
     output = tvm.runtime.empty(points.shape, "float32")
     library["main"](tvm.runtime.tensor(points), output)
     actual = output.numpy()
@@ -51,7 +57,8 @@ def test_accuracy_and_special_values(name):
     np.testing.assert_array_equal(np.isinf(actual), np.isinf(expected))
     normal = np.isfinite(expected) & (np.abs(expected) >= SMALLEST_NORMAL)
     relative = np.abs(actual[normal] - exact[normal]) / np.abs(exact[normal])
-    assert relative.max() <= LARGEST_RELATIVE_ERROR
+    without = WITHOUT_FUSED_MULTIPLY_ADD if level == "x86-64-v2" else {}
+    assert relative.max() <= without.get(name, LARGEST_RELATIVE_ERROR[name])
     tiny = np.isfinite(expected) & ~normal
     # The reciprocal in sigmoid becomes 0 where exp(-x) leaves the finite numbers; the others go down step by step.
     allowed = SMALLEST_NORMAL if name == "sigmoid" else 2 * SUBNORMAL_STEP
@@ -75,19 +82,26 @@ def test_exp_of_nonpositive():
     output = tvm.runtime.empty((points.size + limits.size,), "float32")
     library["main"](tvm.runtime.tensor(np.concatenate([points, limits])), output)
     actual, exact = output.numpy()[: points.size], np.exp(points.astype(np.float64))
-    assert (np.abs(actual - exact) / exact).max() <= LARGEST_RELATIVE_ERROR
+    assert (np.abs(actual - exact) / exact).max() <= LARGEST_RELATIVE_ERROR["exp"]
     np.testing.assert_array_equal(output.numpy()[points.size :], [0, 0, 0, 0, np.nan])
 
 
-def test_erf_never_leaves_its_range():
-    points = np.concatenate([np.linspace(3, 5, 100_001), np.geomspace(5, 3e38, 1001), [np.inf]]).astype(np.float32)
-    library = _build("erf", points.size)
+SATURATED_FROM = {"erf": 4.0, "tanh": 9.0}
+"""Where the result rounds to 1."""
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", SATURATED_FROM)
+def test_saturates_at_one_exactly(name, level):
+    points = np.concatenate([np.linspace(3, 10, 100_001), np.geomspace(10, 3e38, 1001), [np.inf]]).astype(np.float32)
+    library = _build(name, points.size, level=level)
     output = tvm.runtime.empty(points.shape, "float32")
     library["main"](tvm.runtime.tensor(points), output)
     assert output.numpy().max() == 1
-    assert (output.numpy()[points > 4] == 1).all()
+    assert (output.numpy()[points > SATURATED_FROM[name]] == 1).all()
     library["main"](tvm.runtime.tensor(-points), output)
-    assert (output.numpy()[points > 4] == -1).all()
+    assert output.numpy().min() == -1
+    assert (output.numpy()[points > SATURATED_FROM[name]] == -1).all()
 
 
 LIBRARY_TOLERANCE = {"float16": 1e-3, "float32": 3e-7, "float64": 1e-15}

@@ -31,7 +31,7 @@ def test_a_tighter_error_bound_takes_smaller_tiles():
     choice = WinogradPolicy(max_error=1e-9).choose(ZEN5, (64, 64, 3, 3), (1, 56, 56))
     assert choice.transform is None
     refusal, _, estimates = choice.reason.partition("; ")
-    assert refusal == "direct: no Winograd transform keeps the error below 1e-09 of the range"
+    assert refusal == "direct: no Winograd error is estimated below 1e-09 of the range"
     assert estimates.startswith(
         "cycles of a core: direct 3.93 M, F(2x2, 3x3) 1.87 M with error 7.9e-07, F(4x4, 3x3) 1."
     )
