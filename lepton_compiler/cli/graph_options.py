@@ -32,6 +32,7 @@ _OPTIONS = (
         metavar="SHARE",
         help="Largest error that Winograd's algorithms may be estimated to cause, as a share of a convolution's range.",
     ),
+    click.option("--no-merge-products", is_flag=True, help="Compute every matrix product by itself."),
     click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
@@ -47,12 +48,12 @@ _OPTIONS = (
     ),
 )
 
-GRAPH_OPTIONS = ("disabled_passes", "no_winograd", "max_winograd_error", "precision", "keep_fp32")
+GRAPH_OPTIONS = ("disabled_passes", "no_winograd", "max_winograd_error", "no_merge_products", "precision", "keep_fp32")
 """Their parameters."""
 
 
 def graph_options(command: Command) -> Command:
-    """``--disable-pass``, those of Winograd, ``--precision`` and ``--keep-fp32``.
+    """``--disable-pass``, those of Winograd, ``--no-merge-products``, ``--precision`` and ``--keep-fp32``.
 
     The verb gets them as ``compilation``, options without target and input shapes, and none that would be ignored: that
     is refused here, ``--target`` included.
@@ -64,6 +65,7 @@ def graph_options(command: Command) -> Command:
         disabled_passes: tuple[str, ...],
         no_winograd: bool,
         max_winograd_error: float,
+        no_merge_products: bool,
         precision: str,
         keep_fp32: tuple[str, ...],
         **others: Any,
@@ -74,6 +76,7 @@ def graph_options(command: Command) -> Command:
             disabled_passes=disabled_passes,
             winograd=not no_winograd,
             max_winograd_error=max_winograd_error,
+            merge_products=not no_merge_products,
             precision=precision,
             keep_fp32=keep_fp32,
         )
