@@ -28,6 +28,7 @@ from lepton_compiler.passes.canonicalize.sink_reshape import SinkReshape
 from lepton_compiler.passes.fusion.fuse_attention import FuseAttention
 from lepton_compiler.passes.fusion.fuse_layer_norm import FuseLayerNorm
 from lepton_compiler.passes.fusion.fuse_operators import FuseOperators
+from lepton_compiler.passes.fusion.merge_products import MergeProducts
 from lepton_compiler.passes.layout.pack_activations import PackActivations
 from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
 from lepton_compiler.passes.lowering.schedule_functions import ScheduleFunctions
@@ -45,6 +46,8 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
     """
     tuned = TunedKnobs.load(options.tuning_logs) if options.tuning_logs else None
     winograd = WinogradPolicy(options.winograd, options.max_winograd_error)
+    precision, attention = Precision(options.precision), FuseAttention()
+    fused = attention if attention.name() not in options.disabled_passes else None
     plans = (
         StagePlan(
             Stage.CANONICAL,
@@ -68,13 +71,15 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
                 ConvertToReshape(),
                 # Behind everything that makes reshapes.
                 SinkReshape(),
-                FuseAttention(),
+                # Before attentions, which read parts of joined products in place.
+                MergeProducts(options.merge_products, fused, precision, options.keep_fp32),
+                attention,
             ),
         ),
         StagePlan(
             Stage.ARRANGED,
             (
-                ConvertPrecision(Precision(options.precision), options.keep_fp32, winograd),
+                ConvertPrecision(precision, options.keep_fp32, winograd),
                 PackActivations(winograd),
             ),
         ),

@@ -163,6 +163,10 @@ class MainGraph:
         """What stands in the new function for a variable of the old one."""
         return self._new_of_old[old]
 
+    def has(self, old: relax.Var) -> bool:
+        """Whether a variable of the old function was bound there: it is no input."""
+        return old in self._new_of_old
+
     def readers(self, expr: relax.Expr) -> int:
         """How often the old function reads what the new variable ``expr`` stands for; a model output counts once."""
         return self._readers[expr] if isinstance(expr, relax.Var) else 0

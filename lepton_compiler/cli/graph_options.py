@@ -32,6 +32,7 @@ _OPTIONS = (
         metavar="SHARE",
         help="Largest error that Winograd's algorithms may be estimated to cause, as a share of a convolution's range.",
     ),
+    click.option("--no-merge-products", is_flag=True, help="Compute every matrix product by itself."),
     click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
@@ -56,12 +57,20 @@ _TUNING_LOG = click.option(
     help="Tuning logs, files or folders, whose knobs replace the defaults. May be repeated.",
 )
 
-GRAPH_OPTIONS = ("disabled_passes", "no_winograd", "max_winograd_error", "precision", "keep_fp32", "tuning_logs")
+GRAPH_OPTIONS = (
+    "disabled_passes",
+    "no_winograd",
+    "max_winograd_error",
+    "no_merge_products",
+    "precision",
+    "keep_fp32",
+    "tuning_logs",
+)
 """Their parameters."""
 
 
 def graph_options(command: Command) -> Command:
-    """``--disable-pass``, those of Winograd, ``--precision``, ``--keep-fp32`` and ``--tuning-log``.
+    """``--disable-pass``, those of Winograd, ``--no-merge-products``, ``--precision``, ``--keep-fp32``, ``--tuning-log``.
 
     The verb gets them as ``compilation``, options without target and input shapes, and none that would be ignored: that
     is refused here, ``--target`` included.
@@ -81,6 +90,7 @@ def _with_options(command: Command, options: Sequence[Callable[[Any], Any]]) -> 
         disabled_passes: tuple[str, ...],
         no_winograd: bool,
         max_winograd_error: float,
+        no_merge_products: bool,
         precision: str,
         keep_fp32: tuple[str, ...],
         tuning_logs: tuple[Path, ...] = (),
@@ -92,6 +102,7 @@ def _with_options(command: Command, options: Sequence[Callable[[Any], Any]]) -> 
             disabled_passes=disabled_passes,
             winograd=not no_winograd,
             max_winograd_error=max_winograd_error,
+            merge_products=not no_merge_products,
             precision=precision,
             keep_fp32=keep_fp32,
             tuning_logs=tuning_logs,

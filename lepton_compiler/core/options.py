@@ -26,6 +26,7 @@ class CompileOptions:
         precision: Element types of products: ``"fp32"``, ``"bf16"`` or ``"mixed"``.
         keep_fp32: Nodes whose products stay float32 all the same: names with ``*``, ``"first"`` or ``"last"``.
         max_winograd_error: Largest error that they may be estimated to cause, as a share of a convolution's range.
+        merge_products: Whether products that read the same tensor may become one.
         tuning_logs: Tuning logs, or folders of them, whose knobs take the place of the defaults.
         in_place: Whether kernels may write results over operands that are read for the last time.
     """
@@ -38,5 +39,6 @@ class CompileOptions:
     max_winograd_error: float = 1e-4
     precision: str = "fp32"
     keep_fp32: tuple[str, ...] = ()
+    merge_products: bool = True
     in_place: bool = True
     tuning_logs: tuple[Path, ...] = ()

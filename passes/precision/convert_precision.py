@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from fnmatch import fnmatchcase
 
 import tvm
 from tvm import relax
 
-from lepton_compiler.core.contracts import bindings, operator_name
+from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.core.errors import TargetError, UserError
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
@@ -28,6 +27,7 @@ from lepton_compiler.passes.lowering.legalize_convolutions import CONVOLUTIONS, 
 from lepton_compiler.passes.lowering.legalize_matmul import why_not_packed_dense
 from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, straighten
 from lepton_compiler.passes.precision.bfloat16_tensors import emit_conversion, to_bfloat16, to_float32
+from lepton_compiler.passes.precision.kept_products import is_named, products_of
 from lepton_compiler.passes.precision.storage_plan import MOVES, plan_storage
 from lepton_compiler.passes.relax_expressions import substitute, variables
 from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
@@ -63,7 +63,7 @@ class ConvertPrecision(Pass):
                 'made of; "lepton targets" lists those that have'
             )
         module = straighten(module)
-        candidates = [binding for binding in bindings(module) if _is_product(binding.value)]
+        candidates = products_of(module)
         self._check_patterns(candidates)
         reasons = {binding.var: self._why_not(binding, candidates, target) for binding in candidates}
         products = {var for var, reason in reasons.items() if reason is None}
@@ -92,24 +92,12 @@ class ConvertPrecision(Pass):
 
     def _check_patterns(self, candidates: Sequence[relax.VarBinding]) -> None:
         for pattern in self.keep_fp32:
-            if not any(_names(pattern, binding, candidates) for binding in candidates):
+            if not any(is_named(pattern, binding, candidates) for binding in candidates):
                 products = ", ".join(binding.var.name for binding in candidates[:5])
                 raise UserError(f'--keep-fp32 "{pattern}" names no product of this model; the first are {products}')
 
     def _kept_by(self, binding: relax.VarBinding, candidates: Sequence[relax.VarBinding]) -> str | None:
-        return next((pattern for pattern in self.keep_fp32 if _names(pattern, binding, candidates)), None)
-
-
-def _names(pattern: str, binding: relax.VarBinding, candidates: Sequence[relax.VarBinding]) -> bool:
-    """Whether a pattern of ``keep_fp32`` means a product."""
-    ends = {"first": candidates[0], "last": candidates[-1]}
-    if pattern in ends:
-        return binding is ends[pattern]
-    return any(fnmatchcase(part, pattern) for part in binding.var.name.split("+"))
-
-
-def _is_product(value: relax.Expr) -> bool:
-    return operator_name(value) in CONVOLUTIONS or operator_name(value) == "relax.matmul"
+        return next((pattern for pattern in self.keep_fp32 if is_named(pattern, binding, candidates)), None)
 
 
 def is_depthwise_convolution(value: relax.Expr) -> bool:

@@ -4,13 +4,21 @@
       ->  for t in range(whole): body(t)
           for t in range(n - whole): [where ...] body(whole + t)            whole = the t that meet it for every b
 
+Where the loop is one piece of a split one, so that ``b`` holds the number of the piece, at most one tile of one piece
+is partial. It is looked for, and its size is known again:
+
+    for t in range(n): [where a * (n * piece + t) + b < size] body(t)
+      ->  for t in range(min(n, max(size / a - n * piece, 0))): body(t)
+          if 0 <= size / a - n * piece < n: [where a * (size / a) + b < size] body(size / a - n * piece)
+
 TVM's pass LoopPartition does the same from a loop annotation, but NarrowDataType renames the loops of static int64
 programs before it runs and the annotation is lost, and it gives up where a parallel loop's variable is part of ``b``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from tvm import sym, tirx
 from tvm.ir import Var
@@ -36,13 +44,15 @@ def split_tails(func: tirx.PrimFunc) -> tirx.PrimFunc:
     def split(loop: tirx.For) -> tirx.Stmt:
         if _PEEL not in loop.annotations:
             return loop
-        whole = _whole_tiles(loop)
-        if whole is None:
+        bounds = _bounds(loop)
+        if not bounds:
             return _loop(loop, loop.extent, loop.body)
+        whole = _whole_tiles(loop, bounds)
         if _constant(whole) == 0:
             # Not even an empty loop: TVM refuses to vectorize a body that doesn't depend on its lanes.
-            return _rest(loop, whole, [])[0]
-        rest, own_buffers = _rest(loop, whole, [*local, *added])
+            return _rest(loop, whole, None, [])[0]
+        partial = _partial_tile(bounds) if _constant(whole) is None else None
+        rest, own_buffers = _rest(loop, whole, partial, [*local, *added])
         added.extend(own_buffers)
         return tirx.SeqStmt([_loop(loop, whole, _without_conditions_on(loop.loop_var, loop.body)), rest])
 
@@ -50,8 +60,22 @@ def split_tails(func: tirx.PrimFunc) -> tirx.PrimFunc:
     return func.with_body(_with_buffers(realize, added))
 
 
-def _whole_tiles(loop: tirx.For) -> tirx.Expr | None:
-    """Number of iterations for which every condition on the loop's variable holds; None where that can't be told."""
+@dataclass(frozen=True)
+class _Bound:
+    """Where a condition ends to hold along a loop.
+
+    Attributes:
+        first: The first value of the loop's variable for which it may fail.
+        is_single: Whether it fails for all of what follows, so that this iteration alone can be partial, and the extent
+            is fixed.
+    """
+
+    first: tirx.Expr
+    is_single: bool
+
+
+def _bounds(loop: tirx.For) -> list[_Bound]:
+    """The end of each condition on the loop's variable; none where one can't be told."""
     extents = {loop.loop_var: loop.extent}
     conditions: list[tirx.Expr] = []
 
@@ -62,41 +86,61 @@ def _whole_tiles(loop: tirx.For) -> tirx.Expr | None:
         conditions.extend(c for c in _conjuncts(realize.predicate) if uses(c, loop.loop_var))
 
     structural_walk(loop.body, [(tirx.For, note_extent), (SBlockRealize, note_conditions)])
+    bounds = [_bound(condition, loop.loop_var, extents) for condition in conditions]
+    known = [bound for bound in bounds if bound is not None]
+    return known if len(known) == len(bounds) else []
+
+
+def _whole_tiles(loop: tirx.For, bounds: Sequence[_Bound]) -> tirx.Expr:
+    """Number of iterations for which every condition on the loop's variable holds."""
     whole = loop.extent
-    for condition in conditions:
-        bound = _bound(condition, loop.loop_var, extents)
-        if bound is None:
-            return None
-        whole = tirx.min(whole, bound)
-    zero = tirx.IntImm(str(loop.extent.ty.dtype), 0)
-    return sym.Analyzer().simplify(tirx.max(whole, zero)) if conditions else None
+    for bound in bounds:
+        whole = tirx.min(whole, bound.first)
+    return sym.Analyzer().simplify(tirx.max(whole, tirx.IntImm(str(loop.extent.ty.dtype), 0)))
 
 
-def _bound(condition: tirx.Expr, variable: Var, extents: dict[Var, tirx.Expr]) -> tirx.Expr | None:
-    """The first value of ``variable`` for which ``condition`` may fail."""
+def _partial_tile(bounds: Sequence[_Bound]) -> tirx.Expr | None:
+    """The only iteration that can be partial, be it one of the loop's or not; None where there may be several."""
+    analyzer = sym.Analyzer()
+    first = analyzer.simplify(bounds[0].first)
+    alike = all(bound.is_single and analyzer.can_prove_equal(first, bound.first) for bound in bounds)
+    return first if alike else None
+
+
+def _bound(condition: tirx.Expr, variable: Var, extents: dict[Var, tirx.Expr]) -> _Bound | None:
+    """Where ``condition`` ends to hold along ``variable``."""
     if not isinstance(condition, tirx.LT):
         return None
     linear = sym.detect_linear_equation(condition.a, list(extents))
     if len(linear) == 0:
         return None
-    *coefficients, largest = linear
+    *coefficients, start = linear
+    spread = tirx.IntImm(str(start.ty.dtype), 0)
     for (inner, extent), coefficient in zip(extents.items(), coefficients, strict=True):
         if not isinstance(coefficient, tirx.IntImm) or int(coefficient) < 0:
             return None
         if not inner.same_as(variable):
-            largest = largest + coefficient * (extent - 1)
+            spread = spread + coefficient * (extent - 1)
     step = coefficients[list(extents).index(variable)]
-    return tirx.floordiv(condition.b - largest + step - 1, step) if int(step) > 0 else None
+    if int(step) <= 0:
+        return None
+    widest = _constant(spread)
+    first = tirx.floordiv(condition.b - start - spread + step - 1, step)
+    return _Bound(first, isinstance(condition.b, tirx.IntImm) and widest is not None and widest < int(step))
 
 
-def _rest(loop: tirx.For, whole: tirx.Expr, local: list[Var]) -> tuple[tirx.Stmt, list[Var]]:
-    """A copy of the loop for the iterations from ``whole`` on, with variables and local buffers of its own."""
+def _rest(loop: tirx.For, whole: tirx.Expr, partial: tirx.Expr | None, local: list[Var]) -> tuple[tirx.Stmt, list[Var]]:
+    """A copy of the loop for the iterations from ``whole`` on, with variables and local buffers of its own.
+
+    Where the only one of them that does anything is known, ``partial``, the copy is no loop.
+    """
     fresh: dict[Var, tirx.Expr] = {}
     buffers: list[Var] = []
     extent = sym.Analyzer().simplify(loop.extent - whole)
     is_single = isinstance(extent, tirx.IntImm) and int(extent) == 1
     counter = Var(f"{loop.loop_var.name}_rest", loop.loop_var.ty)
-    fresh[loop.loop_var] = whole if is_single else counter + whole
+    single = whole if is_single else partial
+    fresh[loop.loop_var] = counter + whole if single is None else single
 
     def renew(variable: Var, kind: DefRegionKind) -> tirx.Expr:
         if variable not in fresh:
@@ -110,7 +154,21 @@ def _rest(loop: tirx.For, whole: tirx.Expr, local: list[Var]) -> tuple[tirx.Stmt
     body = structural_map(loop.body, with_def_region_kind=(Var, renew))
     if is_single:
         return _narrow_vectors(body), buffers
+    if single is not None:
+        there = tirx.all(single >= 0, single < loop.extent)
+        return tirx.IfThenElse(there, _narrow_vectors(_with_known_places(body)), None), buffers
     return tirx.For(counter, loop.min, extent, loop.kind, body, annotations=_other_annotations(loop)), buffers
+
+
+def _with_known_places(body: tirx.Stmt) -> tirx.Stmt:
+    """Simplifies conditions and places, from which the number of the piece drops out."""
+    analyzer = sym.Analyzer()
+
+    def simplify(realize: SBlockRealize) -> SBlockRealize:
+        values = [analyzer.simplify(value) for value in realize.iter_values]
+        return SBlockRealize(values, analyzer.simplify(realize.predicate), realize.block)
+
+    return structural_map(body, (SBlockRealize, simplify))
 
 
 def _narrow_vectors(body: tirx.Stmt) -> tirx.Stmt:
@@ -129,7 +187,7 @@ def _narrow_vectors(body: tirx.Stmt) -> tirx.Stmt:
                     others = [v for v in extents if not v.same_as(loop.loop_var) and uses(condition, v)]
                     fixed = all(isinstance(extents[v], tirx.IntImm) and int(extents[v]) == 1 for v in others)
                     bound = _bound(condition, loop.loop_var, {v: extents[v] for v in (loop.loop_var, *others)})
-                    bounds.add(_constant(bound) if fixed and bound is not None else None)
+                    bounds.add(_constant(bound.first) if fixed and bound is not None else None)
 
         structural_walk(loop.body, (SBlockRealize, note_bounds))
         if not bounds or None in bounds or not 0 < min(bounds) <= int(loop.extent) or len(bounds) > 1:

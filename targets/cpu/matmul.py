@@ -99,7 +99,10 @@ def _chunks(batch: int | None, rows: int | None, vectors: int, tile: RegisterTil
     pieces = (batch or 1) * max(1, vectors // tile.vectors)
     if rows is None:
         return 1 if pieces >= wanted else 4
-    return min(-(-rows // tile.rows), -(-wanted // pieces))
+    tiles = -(-rows // tile.rows)
+    # A piece of one tile has no loop that its tail could be split off.
+    most = tiles if rows % tile.rows == 0 else -(-tiles // 2)
+    return min(most, -(-wanted // pieces))
 
 
 def schedule_dense(

@@ -28,7 +28,7 @@ _MOST_VECTORS = 4
 _MOST_VECTORS_OF_ONE_ROW = 8
 """With one row, vectors are the only independent chains."""
 _TALL_VECTORS = 3
-_TYPICAL_ROWS = 1 << 10
+TYPICAL_ROWS = 1 << 10
 """Stands for a number of rows that is not known."""
 
 
@@ -51,7 +51,7 @@ def default_tile(spec: TargetSpec, rows: int | None, vectors: int, steps: int | 
     """
     return min(
         register_tiles(spec, rows, vectors),
-        key=lambda tile: (_cycles(spec, tile, rows or _TYPICAL_ROWS, vectors, steps or 64), -tile.rows),
+        key=lambda tile: (total_cycles(spec, tile, rows or TYPICAL_ROWS, vectors, steps or 64), -tile.rows),
     )
 
 
@@ -98,7 +98,8 @@ def _most_accumulators(spec: TargetSpec) -> int:
     return spec.vector_registers // 2
 
 
-def _cycles(spec: TargetSpec, tile: RegisterTile, rows: int, vectors: int, steps: int) -> float:
+def total_cycles(spec: TargetSpec, tile: RegisterTile, rows: int, vectors: int, steps: int) -> float:
+    """Estimated cycles of all tiles of ``rows`` by ``vectors``, the partial ones at the end included."""
     whole, rest = divmod(rows, tile.rows)
     total = whole * tile_cycles(spec, tile.rows, tile.vectors, steps)
     if rest:

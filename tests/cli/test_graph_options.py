@@ -88,3 +88,28 @@ def test_a_node_is_followed_as_it_would_be_compiled(
     result = lepton("inspect", square_convolution, "--why", "/conv", *options)
     assert result.exit_code == 0, result.output
     assert sentence in " ".join(result.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def two_heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Narrow products of one tensor, which take less time as one."""
+    random = np.random.default_rng(0)
+    weights = {name: random.standard_normal((256, 3)).astype(np.float32) for name in ("w1", "w2")}
+    nodes = [helper.make_node("MatMul", ["x", name], [f"y{name}"], f"/{name}") for name in weights]
+    inputs = {"x": (TensorProto.FLOAT, [512, 256])}
+    path = tmp_path_factory.mktemp("heads") / "heads.onnx"
+    return write_model(path, nodes, inputs, {"yw1": 2, "yw2": 2}, weights)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "merged with /w2 into one product of 6 columns"),
+        (("--no-merge-products",), "not merged with /w2: merging of products is switched off"),
+    ],
+    ids=["none", "no-merge-products"],
+)
+def test_merging_is_explained(lepton, two_heads: Path, options: tuple[str, ...], sentence: str) -> None:
+    result = lepton("inspect", two_heads, "--why", "/w1", *options)
+    assert result.exit_code == 0, result.output
+    assert sentence in " ".join(result.stdout.split())

@@ -18,10 +18,10 @@ FLOAT32_TOLERANCE = 2e-6
 """Largest error, as a share of the output's range, that reordering a few float32 operations may cause."""
 
 
-def run_pass(pass_: Pass, module: tvm.IRModule) -> PassResult:
+def run_pass(pass_: Pass, module: tvm.IRModule, *, target: str = "x86-64-v2") -> PassResult:
     """Runs a pass on a clone, as the manager does, and checks the result's form and that ``module`` stays as it is."""
     text = module.script(show_meta=True)
-    result = pass_.run(module.clone(), get_target("x86-64-v2"))
+    result = pass_.run(module.clone(), get_target(target))
     assert module.script(show_meta=True) == text, "the pass changed its input"
     assert relax.analysis.check_well_formed(result.module)
     return result
@@ -34,6 +34,7 @@ def check_rewrite(
     *,
     tolerance: float = FLOAT32_TOLERANCE,
     dimensions: dict[str, int] | None = None,
+    target: str = "x86-64-v2",
 ) -> PassResult:
     """Checks that ``pass_`` makes ``expected`` of ``before``, and that both compute the same.
 
@@ -43,16 +44,17 @@ def check_rewrite(
         expected: Its output, names aside.
         tolerance: Largest error allowed, as a share of each output's range; 0 asks for equal bits.
         dimensions: Sizes for symbolic dimensions.
+        target: What it is compiled for, where that changes the rewrite.
     """
-    result = run_pass(pass_, before)
+    result = run_pass(pass_, before, target=target)
     tvm.ir.assert_structural_equal(result.module, expected, map_free_vars=True)
     check_numbers(before, result.module, tolerance=tolerance, dimensions=dimensions)
     return result
 
 
-def check_unchanged(pass_: Pass, module: tvm.IRModule) -> PassResult:
+def check_unchanged(pass_: Pass, module: tvm.IRModule, *, target: str = "x86-64-v2") -> PassResult:
     """Checks that ``pass_`` leaves ``module`` as it is, and returns its reasons."""
-    result = run_pass(pass_, module)
+    result = run_pass(pass_, module, target=target)
     tvm.ir.assert_structural_equal(result.module, module, map_free_vars=True)
     assert result.rewrites == ()
     return result

@@ -5,6 +5,7 @@ import pytest
 import tvm
 from tvm import te, tirx
 from tvm.s_tir import Schedule
+from tvm.script import tirx as T
 
 from lepton_compiler.targets.cpu.loop_tail import peel_tail, split_tails
 
@@ -44,6 +45,8 @@ def test_static_tail_becomes_a_narrower_vector(size):
 @pytest.mark.parametrize("size", [1, 5, 100, 1003])
 def test_tail_below_a_parallel_loop(size):
     function = _peeled(tirx.IntImm("int64", size), [4, None, 8])
+    # The one partial tile is looked for among the pieces, and its width is known.
+    assert "T.where" not in function.script()
     np.testing.assert_array_equal(_run(function, size), np.arange(size))
 
 
@@ -54,6 +57,24 @@ def test_symbolic_extent(size):
     assert "T.where" not in whole
     assert "T.where" in rest
     np.testing.assert_array_equal(_run(function, size), np.arange(size))
+
+
+def test_several_tiles_may_be_partial_where_they_overlap():
+    """Each tile has 8 elements and begins 4 behind the one before, so that two of them lie across the end."""
+
+    @T.prim_func(s_tir=True)
+    def overlapping(data: T.Buffer((21,), "float32"), twice: T.Buffer((21,), "float32")):
+        for piece in T.parallel(2):
+            for tile in T.serial(3, annotations={"lepton.peel": True}):
+                for lane in range(8):
+                    with T.sblock("twice"):
+                        i = T.axis.spatial(21, (piece * 3 + tile) * 4 + lane)
+                        T.where((piece * 3 + tile) * 4 + lane < 21)
+                        twice[i] = data[i] * T.float32(2)
+
+    function = split_tails(overlapping)
+    assert "T.where" in function.script()
+    np.testing.assert_array_equal(_run(function, 21), np.arange(21))
 
 
 def test_an_even_loop_stays_one():
