@@ -70,7 +70,7 @@ GRAPH_OPTIONS = (
 
 
 def graph_options(command: Command) -> Command:
-    """``--disable-pass``, those of Winograd, ``--no-merge-products``, ``--precision``, ``--keep-fp32``, ``--tuning-log``.
+    """``--disable-pass``, those of Winograd and of merged products, of precision, and ``--tuning-log``.
 
     The verb gets them as ``compilation``, options without target and input shapes, and none that would be ignored: that
     is refused here, ``--target`` included.

@@ -91,7 +91,15 @@ def test_tuning() -> None:
     assert report[0] == _headings(REPORT_COLUMNS)
 
 
-_EXPLAINED_ELSEWHERE = ("--help", "--disable-pass", "--no-winograd", "--max-winograd-error", "--keep-fp32", "--output")
+_EXPLAINED_ELSEWHERE = (
+    "--help",
+    "--disable-pass",
+    "--no-winograd",
+    "--max-winograd-error",
+    "--no-merge-products",
+    "--keep-fp32",
+    "--output",
+)
 """Options of several verbs, and the long form of ``-o``."""
 
 
