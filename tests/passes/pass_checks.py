@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -98,6 +99,22 @@ def evaluate(module: tvm.IRModule, inputs: list[np.ndarray]) -> list[np.ndarray]
         pytest.skip("TVM's virtual machine needs a C compiler to load a program without kernels")
     result = machine["main"](*map(tvm.runtime.tensor, inputs))
     return [result.numpy()] if isinstance(result, tvm.runtime.Tensor) else [part.numpy() for part in result]
+
+
+def seeded_weight(*shape: int, seed: int = 0) -> relax.Expr:
+    """A constant of small random numbers."""
+    return relax.const(np.random.default_rng(seed).standard_normal(shape).astype(np.float32) / 4)
+
+
+def build_module(build: Callable[..., relax.Expr], *shapes: Sequence[int | tvm.tirx.Var]) -> tvm.IRModule:
+    """A module whose output is what ``build`` makes of an emit function and inputs of these shapes."""
+    builder = relax.BlockBuilder()
+    inputs = [relax.Var(f"x{i}", relax.TensorType(shape, "float32")) for i, shape in enumerate(shapes)]
+    with builder.function("main", inputs, attrs={"input_names": ["x"], "output_names": ["y"]}):
+        with builder.dataflow():
+            output = builder.emit_output(build(builder.emit, *inputs))
+        builder.emit_func_output(output)
+    return builder.get()
 
 
 def node_names(module: tvm.IRModule) -> list[str]:

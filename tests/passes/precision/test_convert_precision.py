@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
+from pass_checks import build_module, seeded_weight
 from tvm import relax
 
 from lepton_compiler.core.contracts import bindings, operator_name
@@ -13,20 +14,6 @@ from lepton_compiler.passes.precision.convert_precision import ConvertPrecision,
 from lepton_compiler.targets.registry import get_target
 
 TARGET = "amd-zen4"
-
-
-def _weight(*shape: int, seed: int = 0) -> relax.Expr:
-    return relax.const(np.random.default_rng(seed).standard_normal(shape).astype(np.float32) / 4)
-
-
-def _module(build, *shapes) -> tvm.IRModule:
-    builder = relax.BlockBuilder()
-    inputs = [relax.Var(f"x{i}", relax.TensorType(shape, "float32")) for i, shape in enumerate(shapes)]
-    with builder.function("main", inputs, attrs={"input_names": ["x"], "output_names": ["y"]}):
-        with builder.dataflow():
-            output = builder.emit_output(build(builder.emit, *inputs))
-        builder.emit_func_output(output)
-    return builder.get()
 
 
 def _steps(module: tvm.IRModule) -> list[str]:
@@ -49,23 +36,23 @@ def _block(emit, x):
     """A residual block: its sum reads what the product before it reads as well."""
     first = emit(
         relax.op.nn.relu(
-            emit(relax.op.nn.conv2d(x, _weight(16, 8, 1, 1)), name_hint="first"),
+            emit(relax.op.nn.conv2d(x, seeded_weight(16, 8, 1, 1)), name_hint="first"),
         ),
         name_hint="act",
     )
-    second = emit(relax.op.nn.conv2d(first, _weight(16, 16, 1, 1)), name_hint="second")
+    second = emit(relax.op.nn.conv2d(first, seeded_weight(16, 16, 1, 1)), name_hint="second")
     return emit(relax.op.add(second, first), name_hint="sum")
 
 
 def test_float32_is_left_alone():
-    module = _module(_block, (1, 8, 4, 4))
+    module = build_module(_block, (1, 8, 4, 4))
     result = _run(module, precision=Precision.FP32)
     assert result.module.same_as(module)
     assert result.rewrites == () and result.declines == ()
 
 
 def test_bf16_stores_shared_tensors():
-    result = _run(_module(_block, (1, 8, 4, 4)), precision=Precision.BF16)
+    result = _run(build_module(_block, (1, 8, 4, 4)), precision=Precision.BF16)
     assert _steps(result.module) == [
         *("round", "widen", "nn.conv2d", "nn.relu", "round"),
         *("widen", "nn.conv2d"),
@@ -75,7 +62,7 @@ def test_bf16_stores_shared_tensors():
 
 
 def test_mixed_rounds_operands_of_products_alone():
-    result = _run(_module(_block, (1, 8, 4, 4)), precision=Precision.MIXED)
+    result = _run(build_module(_block, (1, 8, 4, 4)), precision=Precision.MIXED)
     assert _steps(result.module) == [
         *("round", "widen", "nn.conv2d", "nn.relu"),
         *("round", "widen", "nn.conv2d"),
@@ -87,16 +74,16 @@ def test_moves_work_on_stored_numbers():
     def build(emit, x):
         y = emit(relax.op.nn.relu(x))
         y = emit(relax.op.reshape(emit(relax.op.permute_dims(y, [1, 0])), (3, 8)))
-        return emit(relax.op.matmul(y, _weight(8, 6)))
+        return emit(relax.op.matmul(y, seeded_weight(8, 6)))
 
-    result = _run(_module(build, (6, 4)), precision=Precision.MIXED)
+    result = _run(build_module(build, (6, 4)), precision=Precision.MIXED)
     assert _steps(result.module) == ["nn.relu", "round", "permute_dims", "reshape", "widen", "matmul"]
 
 
 def test_outputs_are_not_rounded():
     def build(emit, x):
         y = emit(relax.op.nn.relu(x), name_hint="y")
-        return relax.Tuple([emit(relax.op.matmul(y, _weight(8, 6))), y])
+        return relax.Tuple([emit(relax.op.matmul(y, seeded_weight(8, 6))), y])
 
     builder = relax.BlockBuilder()
     x = relax.Var("x", relax.TensorType((4, 8), "float32"))
@@ -111,18 +98,18 @@ def test_outputs_are_not_rounded():
 
 
 def _reasons(build, *shapes, **options) -> dict[str, str]:
-    result = _run(_module(build, *shapes), precision=Precision.BF16, **options)
+    result = _run(build_module(build, *shapes), precision=Precision.BF16, **options)
     return {entry.node: entry.reason for entry in result.declines}
 
 
 def test_what_stays_float32_and_why():
     def build(emit, x, y):
-        image = emit(relax.op.nn.conv2d(x, _weight(16, 3, 1, 1)), name_hint="image")
-        depthwise = emit(relax.op.nn.conv2d(image, _weight(16, 1, 3, 3), groups=16), name_hint="depthwise")
-        wide = emit(relax.op.nn.conv2d(depthwise, _weight(64, 16, 1, 1)), name_hint="wide")
-        winograd = emit(relax.op.nn.conv2d(wide, _weight(64, 64, 3, 3)), name_hint="winograd")
+        image = emit(relax.op.nn.conv2d(x, seeded_weight(16, 3, 1, 1)), name_hint="image")
+        depthwise = emit(relax.op.nn.conv2d(image, seeded_weight(16, 1, 3, 3), groups=16), name_hint="depthwise")
+        wide = emit(relax.op.nn.conv2d(depthwise, seeded_weight(64, 16, 1, 1)), name_hint="wide")
+        winograd = emit(relax.op.nn.conv2d(wide, seeded_weight(64, 64, 3, 3)), name_hint="winograd")
         flat = emit(relax.op.mean(winograd, [2, 3]))
-        odd = emit(relax.op.matmul(y, _weight(5, 64)), name_hint="odd")
+        odd = emit(relax.op.matmul(y, seeded_weight(5, 64)), name_hint="odd")
         return emit(relax.op.matmul(flat, emit(relax.op.permute_dims(odd))), name_hint="variables")
 
     reasons = _reasons(build, (1, 3, 64, 64), (7, 5))
@@ -147,7 +134,7 @@ def test_a_name_that_keeps_nothing_is_refused():
 
 def test_a_target_without_the_instruction_is_refused():
     with pytest.raises(TargetError, match="x86-64-v3 has no instruction for products of bfloat16"):
-        ConvertPrecision(Precision.BF16).run(_module(_block, (1, 8, 4, 4)), get_target("x86-64-v3"))
+        ConvertPrecision(Precision.BF16).run(build_module(_block, (1, 8, 4, 4)), get_target("x86-64-v3"))
 
 
 def test_arrays():
