@@ -43,7 +43,7 @@ def test_equal_kernels_get_equal_schedules():
     assert first.rewrites == second.rewrites
 
 
-def _inline_a_reduction(sch: Schedule, spec: TargetSpec) -> tuple[Schedule, str]:
+def _inline_a_reduction(sch: Schedule, spec: TargetSpec, knobs: object = None) -> tuple[Schedule, str]:
     """A schedule that TVM refuses."""
     sch.compute_inline(next(info.block for info in root_blocks(sch) if info.is_reduction))
     return sch, "never reached"
