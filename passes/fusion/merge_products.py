@@ -3,9 +3,9 @@
     add(matmul(x, W1), b1);  add(matmul(x, W2), b2)     ->     y = add(matmul(x, [W1 W2]), [b1 b2])
                                                                y[..., :n1];  y[..., n1:]
 
-Queries, keys and values of an attention are the case in point: the attention kernel reads its parts of ``y`` in place,
-as strided views. Every other reader has its part copied, which pays only for narrow products: one with 4 columns takes
-as long as one with a whole vector of them.
+The attention kernel reads its parts of ``y``, queries, keys and values, in place, as strided views; every other reader
+has its part copied. Either pays for narrow or small products only: one with 4 columns takes as long as one with a whole
+vector of them, while products of whole vectors find their common input in a cache anyway.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from lepton_compiler.passes.precision.kept_products import is_named, products_of
 from lepton_compiler.passes.relax_expressions import variables
 from lepton_compiler.targets.spec import TargetSpec
 
-_WORTH_COPIES = 0.95
-"""The estimate knows copies less well than products, so they are made for a clear gain only."""
+_WORTH_IT = 0.95
+"""A larger share is no gain: queries, keys and values of usual widths are estimated at 1.00 and were 0.5 % slower."""
 
 _Group = tuple[Product, ...]
 
@@ -130,7 +130,7 @@ class MergeProducts(Pass):
             apart = apart_cycles(target, size, columns)
             merged = merged_cycles(target, size, columns, copies)
             share = merged / apart
-            if share <= (_WORTH_COPIES if copies else 1.0):
+            if share <= _WORTH_IT:
                 options.append((apart - merged, _Choice(members, share)))
         return max(options, key=lambda option: option[0])[1] if options else _Choice((), share)
 

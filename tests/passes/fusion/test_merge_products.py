@@ -135,6 +135,17 @@ def test_parts_are_read_in_place_by_attention(bias: str, batch: int) -> None:
     check_numbers(module, fused.module, tolerance=3e-6)
 
 
+def test_an_attention_of_whole_vectors_gains_nothing() -> None:
+    def build(emit: Emit, x: relax.Var) -> relax.Expr:
+        query, key, value = (_linear(emit, x, name, 384, seed=seed) for seed, name in enumerate("qkv"))
+        scores = emit("scores", relax.op.matmul(query, emit("turned", relax.op.permute_dims(key, [0, 2, 1]))))
+        return emit("y", relax.op.matmul(emit("softmax", relax.op.nn.softmax(scores)), value))
+
+    result = check_unchanged(MergeProducts(), _module((1, 128, 384), build))
+    reason = "not merged with k, v: estimated 1.00 of the cycles of the products apart; no part is copied"
+    assert reasons(result)["q"] == reason
+
+
 def test_says_what_was_merged_and_why() -> None:
     result = run_pass(MergeProducts(), _module((1, TOKENS, 20), _attention))
     what = {rewrite.node: rewrite.what for rewrite in result.rewrites}
