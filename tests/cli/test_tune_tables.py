@@ -23,7 +23,7 @@ SLOWER, BUSY = "it is slower with these records", "the machine was too busy to t
 )
 def test_ratios_are_believed_as_far_as_they_repeat(low: float, median: float, high: float, said: str | None) -> None:
     one = Spread(1.0, 1.0, 1.0)
-    (sentence,) = check_sentences(TunedModelTimes(1, one, one, Spread(median, low, high)))
+    (sentence,) = check_sentences(TunedModelTimes(1, one, one, Spread(median, low, high), {}))
     assert [words for words in (SLOWER, BUSY) if words in sentence] == ([said] if said else [])
 
 

@@ -86,3 +86,10 @@ def test_records_whose_knobs_do_not_fit_are_skipped_with_their_place(tmp_path: P
     assert (problem.kind, problem.log, problem.line) == (ProblemKind.KNOBS, log, 1)
     assert "not those of PackedConvolutionKnobs" in problem.reason
     assert Database.load([tmp_path]).best(RECORD.workload, V3) is not None, "who checks no knobs gets all"
+
+
+def test_knobs_that_made_a_model_slower_are_out() -> None:
+    slower = record(
+        chunks=4, outcome=Outcome.failed(Status.SLOWER_IN_MODEL, "2.0 us inside of model, the default 1.5 us")
+    )
+    assert order(record(1.0, 4), slower, record(2.0, 2)) == [(2.0, 2)]
