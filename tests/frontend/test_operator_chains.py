@@ -60,8 +60,8 @@ MOVES: dict[str, Callable[[str, str, str], list[onnx.NodeProto]]] = {
     "Gather": lambda x, y, moved: [helper.make_node("Gather", [x, "indices"], [moved], axis=-1)],
     "Concat of functions": lambda x, y, moved: [
         helper.make_node("Relu", [x], [f"{moved}_relu"]),
-        helper.make_node("Mish", [y], [f"{moved}_mish"]),
-        *_concat([f"{moved}_relu", f"{moved}_mish", f"{moved}_relu"], moved),
+        helper.make_node("Sigmoid", [y], [f"{moved}_gate"]),
+        *_concat([f"{moved}_relu", f"{moved}_gate", f"{moved}_relu"], moved),
     ],
     "Sinh": lambda x, y, moved: [helper.make_node("Sinh", [x], [moved])],
 }
