@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from tvm import tirx
 
+from lepton_compiler.core.errors import UserError
 from lepton_compiler.devices.trial import KernelLibrary
 from lepton_compiler.targets.spec import TargetSpec
 from lepton_compiler.tuning.build_worker import BuildLimits, BuildReply, BuildRequest, serve
@@ -124,7 +125,16 @@ class _Process:
         self._seen: set[str] = set()
         self._scratch = Path(tempfile.mkdtemp(prefix="lepton-builder-"))
         self._process = context.Process(target=serve, args=(far_end, target, limits, cores, self._scratch), daemon=True)
-        self._process.start()
+        try:
+            self._process.start()
+        except OSError as error:
+            # The server that forks listens on a socket in the temporary folder: of a path of at most 107 bytes.
+            shutil.rmtree(self._scratch)
+            folder = tempfile.gettempdir()
+            raise UserError(
+                f"builders can't start with the temporary folder {folder}: {error.strerror or error}; "
+                "TMPDIR names another one, best with a short path"
+            ) from error
         far_end.close()
 
     def ask(self, workload: str, function: tirx.PrimFunc, knobs: Any, seconds: float) -> BuildReply:

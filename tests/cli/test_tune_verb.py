@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -33,7 +34,7 @@ def tuner(
     model: Path, logs: Path, *options: str, before: Callable[[], None] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """``lepton tune``, as a terminal starts it: with a group of processes of its own."""
-    scratch = logs.parent / "scratch"
+    scratch = scratch_of(logs)
     scratch.mkdir(exist_ok=True)
     command = [*LEPTON, "tune", str(model), "-o", str(logs), *options]
     with subprocess.Popen(
@@ -49,6 +50,11 @@ def tuner(
             yield process
         finally:
             process.kill()
+
+
+def scratch_of(logs: Path) -> Path:
+    """Temporary folder of the sessions that write there: short, for the socket of the server that forks."""
+    return Path("/tmp") / f"lepton-test-{hashlib.sha256(str(logs).encode()).hexdigest()[:12]}"
 
 
 def contents(logs: Path) -> LogContents:
@@ -105,7 +111,7 @@ def test_an_interrupt_at_the_terminal_ends_with_the_report(tunable_model: Path, 
     assert "fused_conv2d_add_relu" in output
     assert errors == ""
     wait_until(lambda: not any(map(is_alive, started)))
-    assert not list((tmp_path / "scratch").iterdir())
+    assert not list(scratch_of(logs).iterdir())
 
 
 def test_two_tuners_of_one_folder_have_a_file_each(lepton, tunable_model: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -153,8 +154,8 @@ def owner(tmp_path: Path, seconds: float) -> Iterator[tuple[subprocess.Popen[str
     """A process whose builder hangs, which may do so for some seconds."""
     program = tmp_path / "owner.py"
     program.write_text(_OWNER, encoding="utf-8")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+    # Short, for the socket of the server that forks.
+    scratch = Path(tempfile.mkdtemp(prefix="lepton-test-", dir="/tmp"))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(scratch)}
     command = [sys.executable, str(program), str(tmp_path / "process"), str(seconds)]
     with subprocess.Popen(
