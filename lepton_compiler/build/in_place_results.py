@@ -18,6 +18,11 @@ import tvm_ffi
 from tvm import tirx
 from tvm.s_tir.stmt import SBlockRealize
 
+from lepton_compiler.build.dim_expressions import substitute
+
+_MOST_PIECES = 256
+"""Iterations of a loop for which a condition is looked at one by one."""
+
 NO_ALIAS = "tirx.noalias"
 """The attribute by which TVM tells LLVM that no two parameters share memory."""
 
@@ -80,6 +85,11 @@ class _Accesses:
         elif isinstance(statement, tirx.For):
             self.others += [statement.min, statement.extent]
             self.visit(statement.body, _Place((*place.loops, statement), place.realize))
+        elif isinstance(statement, tirx.IfThenElse):
+            self.others.append(statement.condition)
+            self.visit(statement.then_case, _Place(_running_loops(place.loops, statement.condition), place.realize))
+            if statement.else_case is not None:
+                self.visit(statement.else_case, place)
         elif isinstance(statement, SBlockRealize):
             self.others += [*statement.iter_values, statement.predicate, *statement.block.match_buffers]
             inner = _Place(place.loops, statement)
@@ -108,6 +118,27 @@ class _Accesses:
             elif _mentions(store, result):
                 return "the result is read again inside of the kernel"
         return None
+
+
+def _running_loops(loops: tuple[tirx.For, ...], condition: tirx.Expr) -> tuple[tirx.For, ...]:
+    """Those of the loops that run more than once where ``condition`` holds: a partial tile is one piece's alone."""
+    return tuple(loop for loop in loops if not _holds_at_most_once(loop, condition))
+
+
+def _holds_at_most_once(loop: tirx.For, condition: tirx.Expr) -> bool:
+    """Whether the condition depends on this loop alone, and holds in one of its iterations or none."""
+    if not isinstance(loop.min, tirx.IntImm) or not isinstance(loop.extent, tirx.IntImm):
+        return False
+    variables: list[tirx.Var] = []
+    tvm_ffi.structural_walk(condition, (tirx.Var, variables.append))
+    if int(loop.extent) > _MOST_PIECES or any(not variable.same_as(loop.loop_var) for variable in variables):
+        return False
+    analyzer, first = tvm.sym.Analyzer(), int(loop.min)
+    values = [
+        analyzer.simplify(substitute(condition, {loop.loop_var: tirx.IntImm(loop.loop_var.ty.dtype, first + step)}))
+        for step in range(int(loop.extent))
+    ]
+    return all(isinstance(value, tirx.IntImm) for value in values) and sum(int(value) for value in values) <= 1
 
 
 def _objection_to_store(
