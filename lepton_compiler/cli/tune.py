@@ -166,10 +166,7 @@ def command(
         _show_plan(plan, output_format)
         return
     if not plan.tasks:
-        if output_format == "json":
-            show_json(plan_document(plan))
-            return
-        click.echo(f"all {len(plan.known)} kernels have records in {plan.folder}; --resume searches on")
+        _show_nothing_to_do(plan, output_format)
         return
     with progress("start") as on_step, LocalDevice(cores_for_trials(threads)) as device:
         result, tuner = run_session(request, plan, device, _teller(on_step))
@@ -182,10 +179,7 @@ def command(
     if output_format == "json":
         show_json({"report": report, "whole_model": check})
     else:
-        show_table(None, REPORT_COLUMNS, report_rows(report))
-        click.echo("\n".join(sentences))
-        if report_file is not None:
-            click.echo(f"wrote {report_file}")
+        _show_report(report, sentences, report_file)
     if report.interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
@@ -195,17 +189,24 @@ def _check_model(request: TuningRequest, plan: Plan, tuner: Tuner, threads: int)
     from lepton_compiler.core.errors import InputError
     from lepton_compiler.evaluation.tuned_model import time_tuned_model
     from lepton_compiler.tuning.session import reject_slower
+    from lepton_compiler.tuning.tuned_knobs import TunedKnobs
 
     logs = (request.root, *request.learn_from)
-    times = None
+
+    def timed() -> TunedModelTimes:
+        return time_tuned_model(request.model, request.options, logs, threads, _CHECK_ROUNDS, request.seed)
+
     with progress("time the whole model"):
         try:
+            times = timed()
             for _ in range(_MOST_CHECKS):
-                times = time_tuned_model(request.model, request.options, logs, threads, _CHECK_ROUNDS, request.seed)
-                if reject_slower(plan, tuner, times.kernels) == 0:
+                if reject_slower(plan, tuner, TunedKnobs.load(logs), times.kernels) == 0:
                     break
+                # What is shown is what the records now give.
+                times = timed()
         except InputError as error:
             warn(f"the whole model was not timed: {error}")
+            return None
     return times
 
 
@@ -243,6 +244,20 @@ def _show_plan(plan: Plan, output_format: str) -> None:
     show_table(None, PLAN_COLUMNS, plan_rows(plan))
     for kernel in plan.skipped:
         click.echo(f"{kernel.name} is not tuned: {kernel.reason}")
+
+
+def _show_report(report: TuningReport, sentences: list[str], report_file: Path | None) -> None:
+    show_table(None, REPORT_COLUMNS, report_rows(report))
+    click.echo("\n".join(sentences))
+    if report_file is not None:
+        click.echo(f"wrote {report_file}")
+
+
+def _show_nothing_to_do(plan: Plan, output_format: str) -> None:
+    if output_format == "json":
+        show_json(plan_document(plan))
+    else:
+        click.echo(f"all {len(plan.known)} kernels have records in {plan.folder}; --resume searches on")
 
 
 def _check_report(path: Path, check_writable: Callable[..., None], force: bool) -> None:

@@ -18,6 +18,7 @@ from lepton_compiler.devices.device import Device
 from lepton_compiler.driver import resolve_target
 from lepton_compiler.frontend.importer import import_model
 from lepton_compiler.pipeline import build_pipeline
+from lepton_compiler.targets.cpu.knobs import KnobSource
 from lepton_compiler.targets.registry import missing_features
 from lepton_compiler.targets.spec import TargetSpec
 from lepton_compiler.tuning.build_pool import BuildPool
@@ -158,27 +159,32 @@ def run_session(
         return tuner.run(request.budget), tuner
 
 
-def reject_slower(plan: Plan, tuner: Tuner, times: Mapping[str, tuple[float, float]]) -> int:
+def reject_slower(plan: Plan, tuner: Tuner, tuned: KnobSource, times: Mapping[str, tuple[float, float]]) -> int:
     """Takes knobs back that are slower than the default inside of the model, though faster alone.
 
     A kernel alone finds its operands in other caches than beside all others.
 
     Args:
-        plan: The session's.
+        plan: The session's; the kernels that it left alone are looked at as well.
         tuner: What has searched.
-        times: Seconds of each kernel in a run of the model, by name: with the default, and with the best.
+        tuned: The knobs that the tuned model was compiled with.
+        times: Seconds of each kernel in a run of the model, by name: with the default, and with those knobs.
 
     Returns:
         How many kernels fall back to their next best knobs, or the default.
+
+    Raises:
+        TuningLogError: A record could not be written.
     """
     rejected = 0
     with LogWriter(plan.folder) as writer:
-        for search in tuner.searches:
-            known = [times[name] for name in search.task.names if name in times]
-            before, after = (sum(pair) for pair in zip(*known, strict=True)) if known else (0.0, 0.0)
-            if search.best is not None and search.best != search.task.default and after > before:
+        for task in (*plan.tasks, *plan.known):
+            pairs = [times[name] for name in task.names if name in times]
+            before, after = (sum(pair) for pair in zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
+            choice = tuned.find(task.function, plan.target) if after > before else None
+            if choice is not None:
                 words = f"{after * 1e6:.1f} us inside of {plan.folder.name}, the default {before * 1e6:.1f} us"
-                tuner.reject(search, words, writer)
+                tuner.reject(task, choice.knobs, words, writer)
                 rejected += 1
     return rejected
 

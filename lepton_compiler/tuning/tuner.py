@@ -23,6 +23,7 @@ from lepton_compiler.targets.spec import TargetSpec
 from lepton_compiler.tuning.build_pool import BuildFailure, BuildPool
 from lepton_compiler.tuning.cost_model import CostModel, KernelSize, Sample
 from lepton_compiler.tuning.database import Database
+from lepton_compiler.tuning.knob_values import to_values
 from lepton_compiler.tuning.log_writer import LogWriter
 from lepton_compiler.tuning.measurement import Measurer, ReferenceFailure
 from lepton_compiler.tuning.ranking import TIMING_FIELD, conditions_of, right_trials, timing_text
@@ -184,11 +185,13 @@ class Tuner:
             result.seconds = time.monotonic() - started
         return result
 
-    def reject(self, search: TaskSearch, reason: str, writer: LogWriter) -> None:
-        """Writes down that the best candidate of a task is none inside of the model; the next best takes its place."""
+    def reject(self, task: TuningTask, knobs: Any, reason: str, writer: LogWriter) -> None:
+        """Writes down that a task's knobs are slower than the default inside of the model."""
         outcome = Outcome.failed(Status.SLOWER_IN_MODEL, reason)
-        writer.append(self._record(search, search.best, outcome))
-        search.add(search.best, outcome)
+        writer.append(self._record(task, kernel_size(task.function), knobs, outcome))
+        for search in self.searches:
+            if search.task is task:
+                search.add(knobs, outcome)
 
     def _search(self, budget: Budget, result: TuningResult, started: float) -> None:
         given_out = 0
@@ -268,24 +271,24 @@ class Tuner:
             search.problem = str(error)
 
     def _take(self, search: TaskSearch, knobs: Any, outcome: Outcome) -> None:
-        record = self._record(search, knobs, outcome)
+        record = self._record(search.task, search.size, knobs, outcome)
         self._writer.append(record)
         search.add(knobs, outcome)
         self._teach(record)
 
-    def _record(self, search: TaskSearch, knobs: Any, outcome: Outcome) -> TuningRecord:
+    def _record(self, task: TuningTask, size: KernelSize, knobs: Any, outcome: Outcome) -> TuningRecord:
         bench = self._bench
         return TuningRecord(
-            workload=search.task.workload,
-            anchor=search.task.anchor,
-            knobs=search.values(knobs),
+            workload=task.workload,
+            anchor=task.anchor,
+            knobs=to_values(knobs),
             outcome=outcome,
             target=TunedTarget.of(bench.target),
             device=bench.device,
             versions=bench.versions,
             seed=bench.seed,
             time=time_now(),
-            extra={SIZE_FIELD: search.size.as_object(), TIMING_FIELD: bench.timing},
+            extra={SIZE_FIELD: size.as_object(), TIMING_FIELD: bench.timing},
         )
 
     def _teach(self, record: TuningRecord) -> None:
