@@ -28,8 +28,9 @@ from lepton_compiler.targets.cpu.generic import schedule_other_stages
 from lepton_compiler.targets.cpu.joined_axes import join_axes
 from lepton_compiler.targets.cpu.knobs import CHUNK_FACTORS, KnobChooser, choose
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
-from lepton_compiler.targets.cpu.prefetch_weights import TilePosition, prefetch_weights
+from lepton_compiler.targets.cpu.prefetch_weights import prefetch_weights
 from lepton_compiler.targets.cpu.register_tile import RegisterTile, default_tile, register_tiles
+from lepton_compiler.targets.cpu.summing_loops import TilePosition
 from lepton_compiler.targets.spec import TargetSpec
 
 _PIECES = 16

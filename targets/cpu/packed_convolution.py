@@ -35,7 +35,9 @@ from lepton_compiler.targets.cpu.pixel_tile import (
     sum_in_registers,
     vectorize_tile,
 )
-from lepton_compiler.targets.cpu.prefetch_weights import TilePosition, prefetch_weights
+from lepton_compiler.targets.cpu.prefetch_pixels import PixelTiles, prefetch_pixels
+from lepton_compiler.targets.cpu.prefetch_weights import prefetch_weights
+from lepton_compiler.targets.cpu.summing_loops import TilePosition
 from lepton_compiler.targets.spec import TargetSpec
 
 _PIECES = 16
@@ -113,11 +115,11 @@ def schedule_packed_convolution(
     tile = _tile_output(sch, output, chosen, share=work is None or work >= _WORTH_SHARING)
     sum_in_registers(sch, sums, tile, reductions)
     vectorize_tile(sch, output, tile)
-    _prefetch(sch, sch.get_loops(output)[0], info, chosen)
+    _prefetch(sch, sch.get_loops(output)[0], info, chosen, groups)
     return sch, "; ".join([str(chosen), *notes])
 
 
-def _prefetch(sch: Schedule, outermost: LoopRV, info: BlockInfo, knobs: PackedConvolutionKnobs) -> None:
+def _prefetch(sch: Schedule, outermost: LoopRV, info: BlockInfo, knobs: PackedConvolutionKnobs, groups: int) -> None:
     *_, rows, columns, _ = (axis.extent for axis in info.spatial)
     steps = iterations(info.reductions)
     if rows is None or columns is None or steps is None:
@@ -132,6 +134,8 @@ def _prefetch(sch: Schedule, outermost: LoopRV, info: BlockInfo, knobs: PackedCo
         tiles *= math.ceil(rows / tile.rows)
     lanes = info.spatial[-1].extent or 1
     prefetch_weights(sch, outermost, 1, positions, tiles, steps * tile.vectors * lanes * 4)
+    parts = PixelTiles(_blocks(info) // groups // tile.vectors, knobs.chunks, math.ceil(tiles / knobs.chunks))
+    prefetch_pixels(sch, outermost, parts, positions, info.spatial[0].extent, info.reductions[0].extent or 1)
 
 
 def _split_border(sch: Schedule, sums: SBlockRV) -> None:

@@ -30,7 +30,8 @@ from lepton_compiler.targets.cpu.matmul import schedule_dense, schedule_matmul
 from lepton_compiler.targets.cpu.named_sizes import name_sizes
 from lepton_compiler.targets.cpu.packed_convolution import schedule_packed_convolution
 from lepton_compiler.targets.cpu.packed_depthwise import schedule_packed_depthwise
-from lepton_compiler.targets.cpu.prefetch_weights import insert_prefetches
+from lepton_compiler.targets.cpu.prefetch_pixels import insert_pixel_prefetches
+from lepton_compiler.targets.cpu.prefetch_weights import insert_weight_prefetches
 from lepton_compiler.targets.cpu.row_reduction import row_axes, schedule_row_reduction
 from lepton_compiler.targets.cpu.vector_math import expand_functions
 from lepton_compiler.targets.cpu.winograd import schedule_winograd
@@ -153,7 +154,8 @@ def _scheduled(sch: Schedule) -> tirx.PrimFunc:
 
 def _finish(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """What can't be said with schedule primitives."""
-    expanded = expand_functions(split_tails(insert_prefetches(apply_marked_kinds(func))))
+    prefetching = insert_pixel_prefetches(insert_weight_prefetches(apply_marked_kinds(func)))
+    expanded = expand_functions(split_tails(prefetching))
     return divide_sizes(hoist_bindings(expanded))
 
 

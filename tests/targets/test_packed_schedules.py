@@ -197,6 +197,19 @@ def test_winograd(target, transform, shape, outputs, padding):
     _check(random(*shape), weight, "winograd", target=target, arrange=arrange, tolerance=tolerance, **attributes)
 
 
+@pytest.mark.parametrize(
+    ("batch", "channels", "size", "images"), [(8, 256, 7, 4), (6, 64, 7, 6), (11, 256, 7, 1), (2, 128, 28, 1)]
+)
+def test_steps_of_winograd_take_the_images_that_fit_the_second_cache(batch, channels, size, images):
+    attributes = {"strides": [1, 1], "padding": [1] * 4, "dilation": [1, 1]}
+    data, weight = random(batch, channels, size, size), random(32, channels, 3, 3, seed=1)
+    build = _convolution(weight, random(32, seed=2), **attributes)
+    compiled = compile_operator(build, data.shape, arrange=_winograd(F4), target="amd-zen5")
+    together = f"steps images={images} " if images > 1 else "steps tiles"
+    assert any(together in kernel.schedule for kernel in compiled.kernels)
+    _check(data, weight, "winograd", arrange=_winograd(F4), tolerance=WINOGRAD_TOLERANCE[4], **attributes)
+
+
 @pytest.mark.parametrize("transform", [F2, F4], ids=["F2", "F4"])
 @pytest.mark.parametrize(("channels", "size"), [(16, 7), (20, 14), (16, 57)])
 @pytest.mark.parametrize("batch", [1, 3])
