@@ -44,6 +44,8 @@ _PIECES = 16
 """Parallel pieces that a large convolution is cut into: four for each of four cores."""
 _WORTH_SHARING = 1 << 18
 """Multiply-adds below which one core is faster alone."""
+_FEWEST_STEPS = 8
+"""Steps between prefetches: sums that LLVM keeps in memory are stored before each one. A first layer has one step."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def schedule_packed_convolution(
 def _prefetch(sch: Schedule, outermost: LoopRV, info: BlockInfo, knobs: PackedConvolutionKnobs, groups: int) -> None:
     *_, rows, columns, _ = (axis.extent for axis in info.spatial)
     steps = iterations(info.reductions)
-    if rows is None or columns is None or steps is None:
+    if rows is None or columns is None or steps is None or (info.reductions[-1].extent or 0) < _FEWEST_STEPS:
         return
     tile = knobs.tile
     last = len(info.spatial) - 2

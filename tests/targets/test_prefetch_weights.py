@@ -28,8 +28,13 @@ def test_large_weights_are_fetched_a_group_ahead():
 
 @pytest.mark.parametrize(
     ("weight", "shape"),
-    [((64, 16, 1, 1), (1, 16, 7, 7)), ((64, 512, 1, 1), (1, 512, 56, 56)), ((64, 512, 1, 1), (1, 512, 1, 1))],
-    ids=["small weights", "many tiles", "one tile"],
+    [
+        ((64, 16, 1, 1), (1, 16, 7, 7)),
+        ((64, 512, 1, 1), (1, 512, 56, 56)),
+        ((64, 512, 1, 1), (1, 512, 1, 1)),
+        ((64, 3, 16, 16), (1, 3, 64, 64)),
+    ],
+    ids=["small weights", "many tiles", "one tile", "plain channels"],
 )
 def test_where_it_does_not_pay_nothing_is_fetched(weight, shape):
     assert _prefetches(random(*weight), shape, 0) == 0
