@@ -19,6 +19,8 @@ ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 PERFORMANCE = ROOT / "docs" / "performance.md"
 SUITE_RESULTS = ROOT / "docs" / "suite_results.json"
+PERFORMANCE_BF16 = ROOT / "docs" / "performance_bf16.md"
+SUITE_RESULTS_BF16 = ROOT / "docs" / "suite_results_bf16.json"
 TOOLCHAIN = ROOT / "docs" / "toolchain_times.md"
 RESOURCES = ROOT / "docs" / "resource_results.json"
 
@@ -48,9 +50,10 @@ def test_every_source_file_says_what_it_is_for() -> None:
     ("page", "results", "place", "table"),
     [
         (PERFORMANCE, SUITE_RESULTS, suite_report.SUITE_TABLE, suite_report.markdown_table),
+        (PERFORMANCE_BF16, SUITE_RESULTS_BF16, suite_report.SUITE_TABLE, suite_report.markdown_table),
         (TOOLCHAIN, RESOURCES, resources_report.RESOURCES, resources_report.markdown_table),
     ],
-    ids=["suite", "resources"],
+    ids=["suite", "suite in bf16", "resources"],
 )
 def test_a_measured_table_is_that_of_the_saved_results(
     page: Path,
