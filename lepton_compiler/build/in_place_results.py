@@ -60,7 +60,9 @@ def overwrite_verdicts(function: tirx.PrimFunc) -> tuple[OverwriteVerdict, ...]:
 
 def allow_overwriting(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """The kernel without the promise that no two parameters share memory."""
-    return function.with_attr(NO_ALIAS, False)  # pyright: ignore[reportReturnType]
+    allowed = function.with_attr(NO_ALIAS, False)
+    assert isinstance(allowed, tirx.PrimFunc)
+    return allowed
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import onnx
 import tvm
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.shape_values import ShapeValue, materialize, same_size, simplify
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 Value: TypeAlias = "np.ndarray | ShapeValue | relax.Expr | list[Value]"
 """A list is an ONNX sequence whose length is known while importing."""

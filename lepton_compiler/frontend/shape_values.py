@@ -13,7 +13,7 @@ import numpy as np
 import tvm
 from tvm import relax, te, tirx
 
-from lepton_compiler.frontend.tensor_expressions import te_compute
+from lepton_compiler.core.tensor_expressions import te_compute
 
 MAX_ELEMENTS = 4096
 """Larger integer tensors are data, not shapes."""

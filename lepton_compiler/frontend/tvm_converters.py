@@ -16,10 +16,10 @@ import tvm
 from tvm import relax, te, tirx, topi
 from tvm.relax.frontend.onnx import onnx_frontend
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, shape_of
 from lepton_compiler.frontend.run_time_checks import require_equal
 from lepton_compiler.frontend.shape_values import ShapeValue
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 # Shapes that depend on data have no place in a program whose every size follows from its inputs' sizes.
 DATA_DEPENDENT = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "StringNormalizer"})

@@ -31,7 +31,7 @@ def is_transpose(call: relax.Expr | None, axes: list[int]) -> bool:
     return [int(axis) % len(axes) for axis in call.attrs.axes] == axes
 
 
-def unpack_channels_last(graph: MainGraph, name: str, packed: relax.Expr) -> relax.Call:
+def unpack_channels_last(graph: MainGraph, name: str, packed: relax.Expr) -> relax.Expr:
     """``[n, *spatial, C]`` of a packed activation that has no partial vector."""
     batch, blocks, *spatial, lanes = packed.ty.shape.values
     rank = len(spatial) + 2

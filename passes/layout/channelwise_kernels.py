@@ -18,6 +18,7 @@ from tvm.ir.expr import TensorLoad
 from tvm.s_tir import SBlock
 from tvm_ffi import structural_map, structural_walk
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.targets.cpu.block_analysis import CONDITION, uses
 
 _KEPT_CALLS = {CONDITION}
@@ -64,7 +65,7 @@ class ChannelwiseKernel:
                 located = structural_map(self.value, (Var, lambda variable: values.get(variable, variable)))
                 return structural_map(located, (TensorLoad, load))
 
-            return te.compute(shape, element, name="channelwise")
+            return te_compute(shape, element, name="channelwise")
 
         return compute
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm import te, tirx
-from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
+
+from lepton_compiler.core.tensor_expressions import te_written
 
 FEWEST_TOGETHER = 4
 """Channels of the smallest piece for which this is faster than leaving the packed layout."""
@@ -60,40 +61,29 @@ def gather_channels(tensors: Sequence[te.Tensor], parts: Sequence[ChannelRange])
     blocks = -(-total // lanes)
     width = math.prod(columns, start=tirx.IntImm("int64", 1))
 
-    def body(sources: Sequence[tirx.Buffer], target: tirx.Buffer) -> Any:
-        results = T.buffer_proxy(target)
-        with IRBuilder() as builder:
-            with T.parallel(0, batch * rows) as place:
-                n, row = place // rows, place % rows
+    def write(*buffers: Any) -> None:
+        *sources, results = buffers
+        with T.parallel(0, batch * rows) as place:
+            n, row = place // rows, place % rows
 
-                def start(block: Any, of: int) -> Any:
-                    return ((n * of + block) * rows + row) * width * lanes
+            def start(block: Any, of: int) -> Any:
+                return ((n * of + block) * rows + row) * width * lanes
 
-                end = 0
-                for source, tensor, part in zip(sources, tensors, parts, strict=True):
-                    size, elements = _piece(part, end, lanes), T.buffer_proxy(source)
-                    of = int(tensor.shape[1])
-                    for_pieces = (T.serial(0, part.count // size), T.serial(0, width), T.vectorized(0, size))
-                    with for_pieces[0] as piece, for_pieces[1] as column, for_pieces[2] as lane:
-                        at, to = part.first + piece * size, end + piece * size
-                        offset = column * lanes + lane
-                        value = elements[start(at // lanes, of) + at % lanes + offset]
-                        results[start(to // lanes, blocks) + to % lanes + offset] = value
-                    end += part.count
-                rest = blocks * lanes - total
-                if rest:
-                    with T.serial(0, width) as column, T.serial(0, rest) as lane:
-                        place = start(blocks - 1, blocks) + column * lanes + lanes - rest + lane
-                        results[place] = tirx.const(0, target.dtype)
-            return builder.get()
+            end = 0
+            for elements, tensor, part in zip(sources, tensors, parts, strict=True):
+                size = _piece(part, end, lanes)
+                of = int(tensor.shape[1])
+                for_pieces = (T.serial(0, part.count // size), T.serial(0, width), T.vectorized(0, size))
+                with for_pieces[0] as piece, for_pieces[1] as column, for_pieces[2] as lane:
+                    at, to = part.first + piece * size, end + piece * size
+                    offset = column * lanes + lane
+                    value = elements[start(at // lanes, of) + at % lanes + offset]
+                    results[start(to // lanes, blocks) + to % lanes + offset] = value
+                end += part.count
+            rest = blocks * lanes - total
+            if rest:
+                with T.serial(0, width) as column, T.serial(0, rest) as lane:
+                    place = start(blocks - 1, blocks) + column * lanes + lanes - rest + lane
+                    results[place] = tirx.const(0, tensors[0].dtype)
 
-    shape = [batch, blocks, rows, *columns, lanes]
-    result = tirx.decl_buffer(shape, tensors[0].dtype, "gathered", layout=None)
-    return te.extern(
-        [shape],
-        list(tensors),
-        lambda ins, outs: body(ins, outs[0]),
-        dtype=tensors[0].dtype,
-        out_buffers=[result],
-        name="gather_channels",
-    )
+    return te_written("gather_channels", tensors, [batch, blocks, rows, *columns, lanes], tensors[0].dtype, write)

@@ -15,6 +15,7 @@ import numpy as np
 from tvm import relax, te, tirx
 
 from lepton_compiler.core.lone_operators import OpPattern
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.passes.canonicalize.constant_arrays import constant
 from lepton_compiler.passes.layout.pack_weights import pack_convolution_weight, pack_winograd_weight
 from lepton_compiler.passes.layout.packed_activations import PackedActivations, is_empty, pack_channels
@@ -285,7 +286,7 @@ def _interleave(packed: PackedActivations, node: Node, value: relax.Var, steps: 
             pixel = [position // size for position, size in zip(place, steps, strict=True)]
             return data(n, step * blocks + block, *pixel, lane)
 
-        return te.compute((batch, blocks, *sizes, lanes), element, name="interleaved")
+        return te_compute((batch, blocks, *sizes, lanes), element, name="interleaved")
 
     return packed.graph.emit_te(f"{node.name}/spread", "interleave", compute, value, pattern=OpPattern.INJECTIVE)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from tvm import sym, te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute, te_sum
 from lepton_compiler.passes.lowering.row_major import Size, flatten, unflatten
 from lepton_compiler.targets.cpu.bfloat16 import element_reader
 
@@ -92,16 +93,16 @@ def packed_convolution(data: te.Tensor, weight: te.Tensor, window: Window, group
         at = [position * window.strides[i] + taps[i] * window.dilation[i] for i, position in enumerate(place)]
         first = 0 if groups == 1 else block // blocks_in_group * in_group
         product = bordered(n, channel + first, *at) * weight(block, channel, *taps, lane)
-        return te.sum(product, axis=[channel, *taps])
+        return te_sum(product, axis=[channel, *taps])
 
     pixels = math.prod(output[1:], start=output[0])
-    accumulated = te.compute(
+    accumulated = te_compute(
         (data.shape[0], weight.shape[0], pixels, lanes),
         sums,
         name="convolution",
         attrs={"lepton.anchor": "convolution", "lepton.groups": groups},
     )
-    return te.compute(
+    return te_compute(
         (data.shape[0], out_channels, *output),
         lambda n, o, *place: accumulated(n, o // lanes, flatten(place, output), o % lanes),
         name="convolution_output",
@@ -147,4 +148,4 @@ def with_border(
         return tirx.if_then_else(tirx.all(*inside), read(n, c, *at, *index[count:]), outside)
 
     shape = (*data.shape[:2], *sizes, *data.shape[len(data.shape) - trailing :])
-    return te.compute(shape, value, name="bordered_input")
+    return te_compute(shape, value, name="bordered_input")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from tvm import te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute, te_sum
 from lepton_compiler.passes.lowering.convolution_computes import Window
 
 
@@ -35,12 +36,12 @@ def depthwise_convolution(data: te.Tensor, weight: te.Tensor, window: Window, la
 
     def sums(n: tirx.Var, o: tirx.Var, *place: tirx.Var) -> tirx.Expr:
         at = [position * window.strides[i] + taps[i] * window.dilation[i] for i, position in enumerate(place)]
-        return te.sum(planes(n, o // multiplier, *at) * weight(o, *taps), axis=taps)
+        return te_sum(planes(n, o // multiplier, *at) * weight(o, *taps), axis=taps)
 
     attrs = {"lepton.anchor": "depthwise_convolution", "lepton.stride": window.strides[-1]}
     shape = (data.shape[0], weight.shape[0], *output[:-1])
-    accumulated = te.compute((*shape, width), sums, name="depthwise", attrs=attrs)
-    return te.compute((*shape, output[-1]), lambda *index: accumulated(*index), name="depthwise_output")
+    accumulated = te_compute((*shape, width), sums, name="depthwise", attrs=attrs)
+    return te_compute((*shape, output[-1]), lambda *index: accumulated(*index), name="depthwise_output")
 
 
 def _planes(data: te.Tensor, window: Window, width: tirx.Expr) -> te.Tensor:
@@ -60,4 +61,4 @@ def _planes(data: te.Tensor, window: Window, width: tirx.Expr) -> te.Tensor:
                 inside.append(offset < data.shape[2 + i])
         return tirx.if_then_else(tirx.all(*inside), data(n, c, *offsets), tirx.const(0, data.dtype))
 
-    return te.compute((*data.shape[:2], *rows, (width + reach // stride) * stride), value, name="planes")
+    return te_compute((*data.shape[:2], *rows, (width + reach // stride) * stride), value, name="planes")

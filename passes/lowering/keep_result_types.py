@@ -49,8 +49,8 @@ def _legalize(legalize: Legalize, builder: relax.BlockBuilder, call: relax.Call)
 def _tensor_types(ty: relax.Type) -> list[relax.TensorType]:
     """The fields of a type whose shapes are known; none where a field's is not."""
     fields = list(ty.fields) if isinstance(ty, relax.TupleType) else [ty]
-    known = all(isinstance(field, relax.TensorType) and field.shape is not None for field in fields)
-    return fields if known else []
+    known = [field for field in fields if isinstance(field, relax.TensorType) and field.shape is not None]
+    return known if len(known) == len(fields) else []
 
 
 def _same_shape(left: relax.TensorType, right: relax.TensorType) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from tvm import te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute, te_sum
 from lepton_compiler.passes.lowering.row_major import Size, flatten, is_one, unflatten
 from lepton_compiler.targets.cpu.bfloat16 import STORED_PAIRS, pair_product
 
@@ -39,17 +40,17 @@ def packed_dense(data: te.Tensor, weight: te.Tensor, columns: int) -> te.Tensor:
         place, factor = unflatten(row, leading), weight(block, inner, lane)
         if weight.dtype == STORED_PAIRS:
             pair = data(*place, inner * 2), data(*place, inner * 2 + 1)
-            return te.sum(pair_product(*pair, factor), axis=inner)
-        return te.sum(data(*place, inner) * factor, axis=inner)
+            return te_sum(pair_product(*pair, factor), axis=inner)
+        return te_sum(data(*place, inner) * factor, axis=inner)
 
     shape = (rows, weight.shape[0], lanes)
-    accumulated = te.compute(shape, sums, name="dense", attrs={"lepton.anchor": "dense"})
+    accumulated = te_compute(shape, sums, name="dense", attrs={"lepton.anchor": "dense"})
 
     def output(*index: tirx.Var) -> tirx.Expr:
         *place, column = index
         return accumulated(flatten(place, leading), column // lanes, column % lanes)
 
-    return te.compute((*leading, columns), output, name="dense_output")
+    return te_compute((*leading, columns), output, name="dense_output")
 
 
 def batched_matmul(left: te.Tensor, right: te.Tensor, batch: Sequence[Size]) -> te.Tensor:
@@ -64,14 +65,14 @@ def batched_matmul(left: te.Tensor, right: te.Tensor, batch: Sequence[Size]) -> 
         *place, row, column = index
         a = left(*broadcast_index(place, left.shape[:-2], batch), row, inner)
         b = right(*broadcast_index(place, right.shape[:-2], batch), inner, column)
-        return te.sum(a * b, axis=inner)
+        return te_sum(a * b, axis=inner)
 
     shape = (*batch, left.shape[-2], right.shape[-1])
-    accumulated = te.compute(shape, sums, name="matmul", attrs={"lepton.anchor": "matmul"})
-    return te.compute(shape, lambda *index: accumulated(*index), name="matmul_output")
+    accumulated = te_compute(shape, sums, name="matmul", attrs={"lepton.anchor": "matmul"})
+    return te_compute(shape, lambda *index: accumulated(*index), name="matmul_output")
 
 
-def broadcast_index(place: Sequence[tirx.Expr], shape: Sequence[Size], result: Sequence[Size]) -> list[tirx.Expr]:
+def broadcast_index(place: Sequence[tirx.Expr], shape: Sequence[Size], result: Sequence[Size]) -> list[Size]:
     """Index into an operand of ``shape`` at ``place`` in ``result``; axes of size 1 and missing ones are repeated.
 
     An axis that is 1 in both keeps its variable: TVM takes a constant index for a broadcast, which it fuses behind no

@@ -20,6 +20,7 @@ import numpy as np
 from tvm import relax, te, tirx
 from tvm.ir import Var
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of
 from lepton_compiler.passes.lowering.matmul_computes import broadcast_index
 from lepton_compiler.passes.lowering.row_major import Size
@@ -91,7 +92,7 @@ def _legalize_extremum(
 
 
 def _elementwise(data: te.Tensor, function: Callable[[tirx.Expr], tirx.Expr]) -> te.Tensor:
-    return te.compute(data.shape, lambda *index: _named(data(*index), function))
+    return te_compute(data.shape, lambda *index: _named(data(*index), function))
 
 
 def _broadcast(left: te.Tensor, right: te.Tensor, shape: Sequence[Size], function: Chooser) -> te.Tensor:
@@ -99,7 +100,7 @@ def _broadcast(left: te.Tensor, right: te.Tensor, shape: Sequence[Size], functio
         a, b = (data(*broadcast_index(index, data.shape, shape)) for data in (left, right))
         return _named(a, lambda x: _named(b, lambda y: function(x, y)))
 
-    return te.compute(shape, value)
+    return te_compute(shape, value)
 
 
 def _named(value: tirx.Expr, use: Callable[[tirx.Expr], tirx.Expr]) -> tirx.Expr:

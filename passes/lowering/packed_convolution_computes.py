@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from tvm import te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute, te_sum
 from lepton_compiler.passes.lowering.convolution_computes import Window, with_border
 from lepton_compiler.passes.lowering.row_major import Size, flatten, unflatten
 from lepton_compiler.targets.cpu.bfloat16 import STORED_PAIRS, element_reader, pair_product
@@ -90,12 +91,12 @@ def _first_convolution_of_pairs(data: te.Tensor, weight: te.Tensor, window: Wind
         product = pair_product(
             bordered(n, channel, *at, x), bordered(n, channel, *at, x + 1), weight(block, channel, *taps, lane)
         )
-        return te.sum(product, axis=[channel, *taps])
+        return te_sum(product, axis=[channel, *taps])
 
     shape = (data.shape[0], weight.shape[0], *output, weight.shape[-1])
     attrs = {"lepton.anchor": "packed_convolution", "lepton.groups": 1}
-    accumulated = te.compute(shape, sums, name="convolution", attrs=attrs)
-    return te.compute(shape, lambda *index: accumulated(*index), name="convolution_output")
+    accumulated = te_compute(shape, sums, name="convolution", attrs=attrs)
+    return te_compute(shape, lambda *index: accumulated(*index), name="convolution_output")
 
 
 def _convolution(
@@ -115,22 +116,22 @@ def _convolution(
         values = [read(bordered, n, block, chunk, at, part * step + i) for i in range(step)]
         factor = weight(block, chunk * steps + part, *taps, lane)
         product = values[0] * factor if step == 1 else pair_product(*values, factor)
-        return te.sum(product, axis=[chunk, *taps, part])
+        return te_sum(product, axis=[chunk, *taps, part])
 
     shape = (data.shape[0], weight.shape[0], *output, weight.shape[-1])
     attrs = {"lepton.anchor": "packed_convolution", "lepton.groups": groups}
     if not window.is_pointwise:
-        accumulated = te.compute(shape, sums, name="convolution", attrs=attrs)
-        return te.compute(shape, lambda *index: accumulated(*index), name="convolution_output")
+        accumulated = te_compute(shape, sums, name="convolution", attrs=attrs)
+        return te_compute(shape, lambda *index: accumulated(*index), name="convolution_output")
     # Pixels in one row, so that a register tile may run across the borders of image rows.
     pixels = math.prod(output[1:], start=output[0])
-    accumulated = te.compute(
+    accumulated = te_compute(
         (data.shape[0], weight.shape[0], pixels, weight.shape[-1]),
         lambda n, block, pixel, lane: sums(n, block, *unflatten(pixel, output), lane),
         name="convolution",
         attrs=attrs,
     )
-    return te.compute(
+    return te_compute(
         shape,
         lambda n, block, *index: accumulated(n, block, flatten(index[:-1], output), index[-1]),
         name="convolution_output",
@@ -156,8 +157,8 @@ def packed_depthwise(data: te.Tensor, weight: te.Tensor, window: Window) -> te.T
     def sums(n: tirx.Var, block: tirx.Var, *index: tirx.Var) -> tirx.Expr:
         *place, lane = index
         at = [position * window.strides[i] + taps[i] * window.dilation[i] for i, position in enumerate(place)]
-        return te.sum(read(n, block, *at, lane) * weight(block, *taps, lane), axis=taps)
+        return te_sum(read(n, block, *at, lane) * weight(block, *taps, lane), axis=taps)
 
     shape = (*data.shape[:2], *output, weight.shape[-1])
-    accumulated = te.compute(shape, sums, name="depthwise", attrs={"lepton.anchor": "packed_depthwise"})
-    return te.compute(shape, lambda *index: accumulated(*index), name="depthwise_output")
+    accumulated = te_compute(shape, sums, name="depthwise", attrs={"lepton.anchor": "packed_depthwise"})
+    return te_compute(shape, lambda *index: accumulated(*index), name="depthwise_output")

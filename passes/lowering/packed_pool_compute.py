@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from tvm import te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute, te_max
 from lepton_compiler.passes.lowering.convolution_computes import Window, with_border
 
 
@@ -30,8 +31,8 @@ def packed_max_pool(data: te.Tensor, window: Window) -> te.Tensor:
     def maximum(n: tirx.Var, block: tirx.Var, *index: tirx.Var) -> tirx.Expr:
         *place, lane = index
         at = [position * window.strides[i] + taps[i] * window.dilation[i] for i, position in enumerate(place)]
-        return te.max(bordered(n, block, *at, lane), axis=taps)
+        return te_max(bordered(n, block, *at, lane), axis=taps)
 
     shape = (*data.shape[:2], *output, data.shape[-1])
-    maxima = te.compute(shape, maximum, name="pool_max", attrs={"lepton.anchor": "packed_depthwise"})
-    return te.compute(shape, lambda *index: maxima(*index), name="pool_output")
+    maxima = te_compute(shape, maximum, name="pool_max", attrs={"lepton.anchor": "packed_depthwise"})
+    return te_compute(shape, lambda *index: maxima(*index), name="pool_output")

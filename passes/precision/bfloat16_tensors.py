@@ -14,6 +14,7 @@ import tvm
 from tvm import relax, te
 
 from lepton_compiler.core.lone_operators import OpPattern, kernel_of
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.passes.main_graph import MainGraph
 from lepton_compiler.targets.cpu.bfloat16 import STORED, STORED_PAIRS, rounded, widened
 
@@ -37,7 +38,7 @@ def emit_conversion(graph: MainGraph, name: str, conversion: str, value: relax.E
     compute = _COMPUTE[conversion]
 
     def kernel(data: te.Tensor) -> te.Tensor:
-        return te.compute(data.shape, lambda *index: compute(data(*index)), name=f"{conversion}_bfloat16")
+        return te_compute(data.shape, lambda *index: compute(data(*index)), name=f"{conversion}_bfloat16")
 
     return graph.emit_te(
         name, f"{conversion}_bfloat16", kernel, value, pattern=OpPattern.ELEMENTWISE, attrs={CONVERSION: conversion}

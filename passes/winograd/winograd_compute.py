@@ -20,6 +20,7 @@ from collections.abc import Callable
 import numpy as np
 from tvm import te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute, te_sum
 from lepton_compiler.passes.lowering.row_major import Size
 from lepton_compiler.passes.winograd.transforms import KERNEL_SIZE, WinogradTransform
 from lepton_compiler.targets.cpu.bfloat16 import element_reader
@@ -49,12 +50,12 @@ def winograd_convolution(
     rows, columns = (-(-int(extent) // m) for extent in output)
     tiles = [rows, _even_columns(columns)]
     padded = _filled_up(data, before, [count * m + KERNEL_SIZE - 1 for count in tiles])
-    half_data = te.compute(
+    half_data = te_compute(
         (batch, blocks, *tiles, size, size, lanes),
         lambda n, cb, i, j, r, c, v: _linear(transform.data, r, lambda k: padded(n, cb, i * m + k, j * m + c, v)),
         name="half_data",
     )
-    turned = te.compute(
+    turned = te_compute(
         (batch, size * size, blocks, *tiles, lanes),
         lambda n, rc, cb, i, j, v: _linear(
             transform.data, rc % size, lambda k: half_data(n, cb, i, j, rc // size, k, v)
@@ -62,18 +63,18 @@ def winograd_convolution(
         name="data",
     )
     products = _products(turned, weight)
-    half_result = te.compute(
+    half_result = te_compute(
         (batch, weight.shape[1], *tiles, m, size, lanes),
         lambda n, ob, i, j, r, c, v: _linear(transform.result, r, lambda k: products(n, k * size + c, ob, i, j, v)),
         name="half_result",
     )
-    result = te.compute(
+    result = te_compute(
         (batch, weight.shape[1], *tiles, m, m, lanes),
         lambda n, ob, i, j, r, c, v: _linear(transform.result, c, lambda k: half_result(n, ob, i, j, r, k, v)),
         name="result",
         attrs={"lepton.anchor": "winograd"},
     )
-    return te.compute(
+    return te_compute(
         (batch, weight.shape[1], *output, lanes),
         lambda n, ob, y, x, v: result(n, ob, y // m, x // m, y % m, x % m, v),
         name="winograd_output",
@@ -96,7 +97,7 @@ def _filled_up(data: te.Tensor, before: tuple[int, int], sizes: list[Size]) -> t
         inside = tirx.all(row >= 0, row < height, column >= 0, column < width)
         return tirx.if_then_else(inside, read(n, cb, row, column, v), tirx.const(0, "float32"))
 
-    return te.compute((batch, blocks, *sizes, lanes), value, name="padded")
+    return te_compute((batch, blocks, *sizes, lanes), value, name="padded")
 
 
 def _products(turned: te.Tensor, weight: te.Tensor) -> te.Tensor:
@@ -109,11 +110,11 @@ def _products(turned: te.Tensor, weight: te.Tensor) -> te.Tensor:
     def sums(n: tirx.Var, rc: tirx.Var, ob: tirx.Var, i: tirx.Var, j: tirx.Var, v: tirx.Var) -> tirx.Expr:
         channel = chunk * together
         value = turned(n, rc, channel // lanes, i, j, channel % lanes + part)
-        return te.sum(value * weight(rc, ob, channel + part, v), axis=[chunk, part])
+        return te_sum(value * weight(rc, ob, channel + part, v), axis=[chunk, part])
 
     shape = (batch, places, weight.shape[1], *tiles, lanes)
-    accumulated = te.compute(shape, sums, name="sums")
-    return te.compute(shape, lambda *index: accumulated(*index), name="products")
+    accumulated = te_compute(shape, sums, name="sums")
+    return te_compute(shape, lambda *index: accumulated(*index), name="products")
 
 
 def _linear(matrix: np.ndarray, row: tirx.Expr, item: Callable[[int], tirx.Expr]) -> tirx.Expr:

@@ -96,11 +96,11 @@ def _starts_with(sch: Schedule, info: BlockInfo, shared: tuple[Axis, ...]) -> bo
     return all(structural_equal(a, b) for a, b in extents)
 
 
-def _written(sch: Schedule, info: BlockInfo) -> list[tirx.Buffer]:
+def _written(sch: Schedule, info: BlockInfo) -> list[ir.Expr]:
     return [region.source for region in sch.get(info.block).writes]
 
 
-def _stays_in_row(sch: Schedule, info: BlockInfo, rows: int, stages: list[tirx.Buffer]) -> bool:
+def _stays_in_row(sch: Schedule, info: BlockInfo, rows: int, stages: list[ir.Expr]) -> bool:
     """Whether a stage touches its own row only of what the stages compute.
 
     Equal extents are not enough: a grouped convolution has as many input channels as output channels, and reads others.

@@ -167,5 +167,6 @@ def _first_reason(error: ScheduleError) -> str:
 
 def _result(func: tirx.PrimFunc, anchor: str, schedule: str, refused: str | None = None) -> ScheduledFunction:
     text = f"{anchor}: {schedule}"
-    func = func.with_attr(ANCHOR_ATTRIBUTE, anchor).with_attr(SCHEDULE_ATTRIBUTE, text)
-    return ScheduledFunction(func, anchor, text, refused)
+    labelled = func.with_attr(ANCHOR_ATTRIBUTE, anchor).with_attr(SCHEDULE_ATTRIBUTE, text)
+    assert isinstance(labelled, tirx.PrimFunc)
+    return ScheduledFunction(labelled, anchor, text, refused)

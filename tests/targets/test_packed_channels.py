@@ -7,7 +7,7 @@ import pytest
 from kernel_checks import LEVELS, assert_close, compile_operator, random
 from tvm import relax, te, tirx
 
-from lepton_compiler.frontend.tensor_expressions import te_compute
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.passes.layout.pack_activations import PackActivations
 from lepton_compiler.passes.layout.packed_channels import ChannelRange, smallest_piece
 from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy

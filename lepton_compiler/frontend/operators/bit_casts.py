@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, dtype_of
 from lepton_compiler.frontend.operators.registry import converter
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("BitCast")

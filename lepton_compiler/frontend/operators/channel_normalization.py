@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 from tvm import relax, te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, Size, dtype_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.run_time_checks import require_equal, require_per_channel
 from lepton_compiler.frontend.shape_values import same_size
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("InstanceNormalization")

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter, run_time_converter
 from lepton_compiler.frontend.operators.run_time_axes import chosen_by_axes
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _LONGEST = 4096
 

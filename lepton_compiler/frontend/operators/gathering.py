@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.bounded_indices import clamped, inside
 from lepton_compiler.frontend.conversion import (
     Conversion,
@@ -17,7 +18,6 @@ from lepton_compiler.frontend.conversion import (
 )
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.run_time_checks import require_equal, require_indices, require_within
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("Gather")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.bounded_indices import clamped
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.convolution import add_channel_bias
@@ -21,7 +22,6 @@ from lepton_compiler.frontend.run_time_checks import (
     require_equal,
     require_values,
 )
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @run_time_converter("Col2Im", inputs=(1,))

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, Size, dtype_of, rank_of, shape_of, tensor_constant
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.staged_sums import staged_mean
 from lepton_compiler.frontend.run_time_checks import require_equal
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("LayerNormalization")

@@ -13,10 +13,10 @@ from tvm import relax, te, tirx, topi
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.run_time_checks import require_at_most
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _MOST_MERGES = 31
 

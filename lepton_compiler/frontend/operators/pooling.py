@@ -8,6 +8,7 @@ from typing import Any
 
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.activation_functions import scalar
 from lepton_compiler.frontend.operators.reductions import extreme
@@ -16,7 +17,6 @@ from lepton_compiler.frontend.operators.staged_sums import staged_mean, staged_s
 from lepton_compiler.frontend.operators.wide_sums import in_float32
 from lepton_compiler.frontend.operators.windows import Window, read_window
 from lepton_compiler.frontend.run_time_checks import require_at_most
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _MAX_POOL = {2: relax.op.nn.max_pool2d, 3: relax.op.nn.max_pool3d}
 _AVERAGE_POOL = {2: relax.op.nn.avg_pool2d, 3: relax.op.nn.avg_pool3d}

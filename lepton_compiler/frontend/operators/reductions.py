@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.operators.staged_sums import staged_mean, staged_sum
 from lepton_compiler.frontend.operators.wide_sums import in_float32
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _Reduce = Callable[[Conversion, relax.Expr, list[int], bool], relax.Expr]
 

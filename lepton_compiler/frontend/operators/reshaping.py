@@ -7,6 +7,7 @@ import math
 import numpy as np
 from tvm import relax, te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import (
     Conversion,
     ConversionError,
@@ -20,7 +21,6 @@ from lepton_compiler.frontend.conversion import (
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.run_time_checks import reshaped
 from lepton_compiler.frontend.shape_values import same_size, simplify
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("Identity")

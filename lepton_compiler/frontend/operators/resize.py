@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import (
     Conversion,
     ConversionError,
@@ -22,7 +23,6 @@ from lepton_compiler.frontend.conversion import (
 from lepton_compiler.frontend.operators.interpolation import AxisTable, ResizeMode, axis_table
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.shape_values import Ratio, ShapeValue, same_size, simplify
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 # A size to try whether a rule that was found for numbers holds for a symbolic size too.
 _SAMPLE_SIZE = 24

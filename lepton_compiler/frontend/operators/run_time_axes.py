@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
 from lepton_compiler.frontend.operators.run_time_shapes import as_index, convert_known, names_one_of
 from lepton_compiler.frontend.run_time_checks import contradicts, require_values
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _LARGEST_CHOICE = 8
 

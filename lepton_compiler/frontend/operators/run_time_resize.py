@@ -13,11 +13,11 @@ from typing import Any
 
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.interpolation import ResizeMode
 from lepton_compiler.frontend.operators.registry import run_time_converter
 from lepton_compiler.frontend.run_time_checks import all_of, contradicts, require_values
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _REAL = "float64"
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.bounded_indices import clamped, is_inside, wrapped
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import find_converter, run_time_converter
@@ -25,7 +26,6 @@ from lepton_compiler.frontend.run_time_checks import (
     require_values,
     reshaped,
 )
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @run_time_converter("Reshape", "Squeeze", "Unsqueeze", inputs=(1,))

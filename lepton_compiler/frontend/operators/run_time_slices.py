@@ -10,12 +10,12 @@ from typing import Any
 
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.bounded_indices import clamped, is_inside, wrapped
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
 from lepton_compiler.frontend.operators.run_time_shapes import as_index, scalar_at
 from lepton_compiler.frontend.run_time_checks import all_of, contradicts, require_equal, require_values
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 # More elements than any axis has.
 _FARTHEST = 1 << 48

@@ -9,9 +9,9 @@ import numpy as np
 from tvm import relax, te, tirx
 from tvm.script.ir_builder import tirx as T
 
+from lepton_compiler.core.tensor_expressions import te_written
 from lepton_compiler.frontend.conversion import Conversion, rank_of
 from lepton_compiler.frontend.operators.registry import converter
-from lepton_compiler.frontend.tensor_expressions import te_written
 
 
 @converter("CumSum", "CumProd")

@@ -13,11 +13,11 @@ from typing import Any
 from tvm import relax, te, tirx
 from tvm.script.ir_builder import tirx as T
 
+from lepton_compiler.core.tensor_expressions import te_written
 from lepton_compiler.frontend.bounded_indices import is_inside, wrapped
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, dtype_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.run_time_checks import require_equal, require_indices, require_within
-from lepton_compiler.frontend.tensor_expressions import te_written
 
 _Combine = Callable[[Any, Any], Any]
 _COMBINE: dict[str, _Combine] = {

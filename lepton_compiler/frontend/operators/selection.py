@@ -13,11 +13,11 @@ from tvm import relax, te, tirx, topi
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.bounded_indices import inside
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import run_time_converter
 from lepton_compiler.frontend.run_time_checks import raise_unless, require_at_most, require_equal
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @run_time_converter("NonZero", inputs=(0,))

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx, topi
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, ConversionError, Size, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
 from lepton_compiler.frontend.run_time_checks import require_equal
 from lepton_compiler.frontend.shape_values import simplify
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 
 @converter("Slice")

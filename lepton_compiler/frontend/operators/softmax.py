@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from tvm import relax, te, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion, dtype_of, rank_of, shape_of
 from lepton_compiler.frontend.operators.registry import converter
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _Function = Callable[[Conversion, relax.Expr, int], relax.Expr]
 

@@ -12,10 +12,10 @@ import math
 import onnx
 from tvm import relax, tirx
 
+from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.frontend.conversion import Conversion
 from lepton_compiler.frontend.operators.registry import run_time_converter
 from lepton_compiler.frontend.run_time_checks import require_declared
-from lepton_compiler.frontend.tensor_expressions import te_compute
 
 _COEFFICIENTS = {
     "HannWindow": (0.5, 0.5, 0.0),
