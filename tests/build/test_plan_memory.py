@@ -154,3 +154,4 @@ def test_a_size_that_divides_by_a_typical_value_has_a_slot() -> None:
     """Slots are chosen for symbols of 64; an expression that divides by ``64 - n`` must not stop that."""
     layout = plan_memory([Allocation(tirx.floordiv(N, 64 - N) * 4, 0, 0)], (N,))
     assert isinstance(layout, SlotLayout)
+    assert len(layout.slots) == 1

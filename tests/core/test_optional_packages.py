@@ -23,8 +23,15 @@ def test_a_missing_package_names_its_extra(package: OptionalPackage, monkeypatch
     )
 
 
-def test_a_package_that_is_there_is_not_refused() -> None:
-    OptionalPackage("pytest", "pytest", "test", "tests").require("this test")
+@pytest.mark.parametrize(("module", "is_refused"), [("pytest", False), ("no_such_module", True)])
+def test_only_a_package_that_is_not_there_is_refused(module: str, is_refused: bool) -> None:
+    """What counts is the module: several distributions may bring it."""
+    refused = False
+    try:
+        OptionalPackage("no-such-distribution", module, "test", "tests").require("this test")
+    except MissingExtraError:
+        refused = True
+    assert refused is is_refused
 
 
 def test_versions_of_all_distributions_of_a_module() -> None:

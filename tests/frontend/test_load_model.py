@@ -70,7 +70,7 @@ def test_other_kinds_of_files(tmp_path: Path) -> None:
 def test_a_message_that_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "tensor.pb"
     path.write_bytes(helper.make_opsetid("", 17).SerializeToString())
-    refused(path)
+    assert "not an ONNX model" in refused(path)
 
 
 @pytest.mark.parametrize("kept", [0.999, 0.7, 0.3])

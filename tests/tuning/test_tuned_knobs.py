@@ -235,3 +235,4 @@ def test_versions_decide_nothing(tmp_path: Path) -> None:
         FUNCTION, V3
     )
     assert choice is not None
+    assert choice.knobs == BETTER
