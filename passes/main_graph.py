@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 from tvm.ir import GenericConst
 
 from lepton_compiler.core.contracts import operator_name
@@ -131,6 +131,10 @@ class MainGraph:
         """Adds a binding to the new function and returns its variable."""
         value = self._builder.normalize(value)
         return self._bind(relax.VarBinding(relax.DataflowVar(name, value.ty), value), value)
+
+    def add_kernel(self, kernel: tirx.PrimFunc, name: str) -> tvm.ir.GlobalVar:
+        """Adds a kernel for new calls; the name gets a number where another has it."""
+        return self._builder.add_func(kernel, name)
 
     def emit_te(
         self,

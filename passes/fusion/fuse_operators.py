@@ -18,6 +18,7 @@ from lepton_compiler.core.contracts import bindings
 from lepton_compiler.core.lone_operators import OP_PATTERN_ATTRIBUTE, kernel_of, lone_operators, pattern_of
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
+from lepton_compiler.passes.fusion.cut_chains import cut_chains
 from lepton_compiler.passes.fusion.kernel_names import fused_name, name_kernels
 from lepton_compiler.passes.fusion.node_tracing import NodeTracer
 from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, straighten
@@ -43,14 +44,14 @@ class FuseOperators(Pass):
 
     def run(self, module: tvm.IRModule, target: TargetSpec) -> PassResult:
         """Groups, names and merges; the module's kernels must carry ``op_pattern``."""
-        module = straighten(module)
+        module, cuts = cut_chains(straighten(module))
         with tvm.transform.PassContext(config={"relax.FuseOps.max_depth": self.max_operators}):
             grouped = relax.transform.FuseOps()(module)
         groups = _groups(grouped)
         grouped = _name_group_calls(grouped, NodeTracer(module).group_names(grouped))
         merged = _set_patterns(_merge_kernels(grouped, set(groups)), groups)
         named = name_kernels(merged, {name: fused_name(group.kernels) for name, group in groups.items()})
-        return PassResult(named, _rewrites(named), _declines(named))
+        return PassResult(named, _rewrites(named), (*cuts, *_declines(named)))
 
 
 def _groups(module: tvm.IRModule) -> dict[str, _Group]:

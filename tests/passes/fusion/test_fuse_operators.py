@@ -166,11 +166,11 @@ def test_kernels_are_numbered_in_the_order_of_their_first_call() -> None:
 def test_long_groups_get_short_names() -> None:
     def write(emit: Callable, x: relax.Var) -> tuple[relax.Var]:
         for i in range(9):
-            x = emit(f"n{i}", relax.op.exp(x))
+            x = emit(f"n{i}", relax.op.sqrt(x))
         return (x,)
 
     module = run_pass(FuseOperators(), _Model((3,)).build(write)).module
-    assert _kernels(module) == ["fused_exp_exp_exp_exp_exp_and_4_more"]
+    assert _kernels(module) == ["fused_sqrt_sqrt_sqrt_sqrt_sqrt_and_4_more"]
     assert node_names(module) == ["+".join(f"n{i}" for i in range(9))]
 
 
@@ -270,3 +270,33 @@ def test_the_same_program_gives_the_same_text() -> None:
 
     texts = {run_pass(FuseOperators(), _Model(_SHAPE).build(write)).module.script(show_meta=True) for _ in range(2)}
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "kernels"),
+    [
+        ("tanh", ["fused_tanh_tanh_tanh", "tanh", "fused_tanh_tanh_tanh"]),
+        ("abs", ["fused_abs_abs_abs_abs_abs_and_2_more"]),
+    ],
+)
+def test_functions_of_functions_are_cut_before_they_compile_for_minutes(function: str, kernels: list[str]) -> None:
+    def write(emit: Callable, x: relax.Var) -> tuple[relax.Var]:
+        for i in range(7):
+            x = emit(f"f{i}", getattr(relax.op, function)(x))
+        return (x,)
+
+    before = _Model((4, 8)).build(write)
+    result = run_pass(FuseOperators(), before)
+    assert _kernels(result.module) == kernels
+    assert ("f3" in reasons(result)) == (function == "tanh")
+    check_numbers(before, result.module, tolerance=0)
+
+
+def test_a_chain_begins_anew_behind_a_convolution() -> None:
+    def write(emit: Callable, x: relax.Var) -> tuple[relax.Var]:
+        for i in range(4):
+            x = emit(f"f{i}", relax.op.tanh(emit(f"c{i}", relax.op.nn.conv2d(x, _constant(4, 4, 3, 3), padding=1))))
+        return (x,)
+
+    result = run_pass(FuseOperators(), _Model(_SHAPE).build(write))
+    assert _kernels(result.module) == ["fused_conv2d_tanh"] * 4
