@@ -24,7 +24,8 @@ from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.parallel_grain import PARALLEL_THRESHOLD, is_worth_sharing, parallelize_outer
 from lepton_compiler.targets.spec import TargetSpec
 
-_SHORTEST_VECTOR_LOOP = 4
+SHORTEST_VECTOR_LOOP = 4
+"""Iterations below which a loop stays scalar."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def schedule_elementwise(
     inner = sch.fuse(*loops[len(loops) - count :]) if count > 1 else loops[-1]
     extent = sch.get(inner).extent
     size = int(extent) if isinstance(extent, tirx.IntImm) else None
-    if size is not None and size < _SHORTEST_VECTOR_LOOP:
+    if size is not None and size < SHORTEST_VECTOR_LOOP:
         return "parallel" if share and outer and parallelize_outer(sch, outer) is not None else "serial"
     if outer or not share:
         vectors, lane = sch.split(inner, [None, chosen.lanes])
@@ -88,8 +89,17 @@ def _fusable_axes(sch: Schedule, info: BlockInfo) -> int:
         reads_fit = all(_walks(sch, region, suffix) or _ignores(region, variables) for region in node.reads)
         if width > 1 and not (reads_fit and not _computes_with(node, variables)):
             break
+        if width > 1 and not _can_divide(sch, suffix):
+            break
         count = width
     return count
+
+
+def _can_divide(sch: Schedule, suffix: tuple[Axis, ...]) -> bool:
+    """Whether TVM can divide the fused axis up again: it can't where anything stands in front of a computed size."""
+    outermost, *others = (sch.get(axis.loop).extent for axis in suffix)
+    is_one = isinstance(outermost, tirx.IntImm) and int(outermost) == 1
+    return is_one or all(isinstance(size, tirx.IntImm | tirx.Var) for size in others)
 
 
 def _walks(sch: Schedule, region: TensorRegion, suffix: tuple[Axis, ...]) -> bool:

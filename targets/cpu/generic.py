@@ -9,14 +9,12 @@ from __future__ import annotations
 from tvm.s_tir import Schedule
 
 from lepton_compiler.targets.cpu.block_analysis import BlockInfo, contiguous_axis, element_bits, root_blocks
-from lepton_compiler.targets.cpu.elementwise import schedule_elementwise
+from lepton_compiler.targets.cpu.elementwise import SHORTEST_VECTOR_LOOP, schedule_elementwise
 from lepton_compiler.targets.cpu.inlining import inline_elementwise
 from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.parallel_grain import is_worth_sharing, parallelize_outer
 from lepton_compiler.targets.cpu.window_border import border_of, move_border
 from lepton_compiler.targets.spec import TargetSpec
-
-_SHORTEST_VECTOR_LOOP = 4
 
 
 def schedule_generic(sch: Schedule, spec: TargetSpec) -> str:
@@ -54,7 +52,7 @@ def _schedule_reduction(sch: Schedule, info: BlockInfo, spec: TargetSpec) -> str
     lanes = spec.vector_lanes(max(element_bits(sch, info), 8))
     outer = [other.loop for other in info.spatial if other is not axis]
     inner = [other.loop for other in info.reductions]
-    vectorized = axis is not None and (axis.extent is None or axis.extent >= _SHORTEST_VECTOR_LOOP)
+    vectorized = axis is not None and (axis.extent is None or axis.extent >= SHORTEST_VECTOR_LOOP)
     if vectorized:
         vectors, lane = sch.split(axis.loop, [None, lanes])
         sch.reorder(*outer, vectors, *inner, lane)

@@ -136,7 +136,7 @@ def _prefetch(sch: Schedule, outermost: LoopRV, info: BlockInfo, knobs: PackedCo
         tiles *= math.ceil(rows / tile.rows)
     lanes = info.spatial[-1].extent or 1
     prefetch_weights(sch, outermost, 1, positions, tiles, steps * tile.vectors * lanes * 4)
-    parts = PixelTiles(_blocks(info) // groups // tile.vectors, knobs.chunks, math.ceil(tiles / knobs.chunks))
+    parts = PixelTiles(_blocks(info) // groups // tile.vectors, knobs.chunks, tiles)
     prefetch_pixels(sch, outermost, parts, positions, info.spatial[0].extent, info.reductions[0].extent or 1)
 
 

@@ -8,8 +8,8 @@
 
 A tile reads a few hundred bytes of every chunk of channels, each in a page of its own, which no hardware follows. One
 image finds its pixels where the layer before has just left them; of several, all but the last have gone from the near
-caches. Without prefetches each chunk of channels then costs a latency: ResNet-50 took 36 ms an image in batches of 8 in
-place of 30. The other groups find what the first one has read.
+caches. Without prefetches each chunk of channels then costs a latency (``docs/scheduling.md`` has the measured times).
+The other groups find what the first one has read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PixelTiles:
     Attributes:
         groups: Groups of output vectors that read the same input.
         chunks: Pieces of the rows; the fastest part of the fused loop.
-        tiles: Tiles of a piece.
+        tiles: Tiles of all pieces.
     """
 
     groups: int
@@ -93,19 +93,25 @@ def _with_prefetches(
     pixels = sums.operand(positions, same_for_all=False)
     if pixels is None or not all(isinstance(extent, tirx.IntImm) for extent in pixels.source.shape[2:]):
         return sums.body
-    image, chunk, *rest = (sums.first(index) for index in pixels.indices)
-    element_bytes = tvm.DataType(pixels.source.dtype).bits // 8
-    plane_bytes = math.prod(int(extent) for extent in pixels.source.shape[2:]) * element_bytes
+    image, chunk, *_ = (sums.first(index) for index in pixels.indices)
+    plane = [int(extent) for extent in pixels.source.shape[2:]]
+    line_elements = LINE_BYTES * 8 // tvm.DataType(pixels.source.dtype).bits
     steps, step = _taps(sums)
-    count = math.ceil(plane_bytes / LINE_BYTES / (parts.chunks * parts.tiles * steps))
-    tile = fused % parts.chunks * parts.tiles + sums.tile(positions) % parts.tiles
-    first = ((tile + 1) * steps + step) * count
-    zeros = [index * 0 for index in rest[:-1]]
-    lines = [
-        prefetch(pixels, [image, chunk, *zeros, (first + i) * (LINE_BYTES // element_bytes)]) for i in range(count)
-    ]
+    count = math.ceil(math.prod(plane) / line_elements / (parts.tiles * steps))
+    first = ((sums.tile(positions) + 1) * steps + step) * count
+    lines = [prefetch(pixels, [image, chunk, *_place((first + i) * line_elements, plane)]) for i in range(count)]
     is_first_group = fused // parts.chunks % parts.groups < 1
     return sums.before_chunk([tirx.IfThenElse(is_first_group, tirx.stmt_seq(*lines), None)])
+
+
+def _place(element: tirx.Expr, sizes: Sequence[int]) -> list[tirx.Expr]:
+    """Indices of an element, or of the last one: TVM derives the sizes of buffers from the indices that it meets."""
+    rest = tirx.min(element, tirx.IntImm(element.ty.dtype, math.prod(sizes) - 1))
+    indices: list[tirx.Expr] = []
+    for size in reversed(sizes):
+        indices.insert(0, rest % size)
+        rest = rest // size
+    return indices
 
 
 def _taps(sums: SummingLoops) -> tuple[int, tirx.Expr]:

@@ -130,6 +130,16 @@ def test_transposed(target, stride, kernel):
     assert_close(compiled(data), convolve_transposed(data, weight, strides=[stride] * 2, padding=[1] * 4))
 
 
+@pytest.mark.parametrize(
+    "shape", [("n", 16, "h", 32), ("n", 16, 20, "w"), (3, 16, "h", 32), ("n", 16, "h", "w")], ids=str
+)
+@pytest.mark.parametrize(("stride", "kernel", "groups"), [(1, 3, 1), (2, 3, 1), (1, 3, 2), (1, 1, 1)])
+def test_some_sizes_symbolic(shape, stride, kernel, groups):
+    attributes = {"strides": [stride] * 2, "padding": [1] * 4, "dilation": [1, 1], "groups": groups}
+    weight = random(24, 16 // groups, kernel, kernel, seed=1)
+    _check(random(3, 16, 20, 32), weight, "packed_convolution", shape=shape, **attributes)
+
+
 @pytest.mark.parametrize("outputs", [1, 12, 20, 24, 32])
 @pytest.mark.parametrize("shape", [(2, 6, 5, 4), ("n", 6, "h", "w")])
 def test_transposed_without_overlap(outputs, shape):
