@@ -136,7 +136,7 @@ def test_transposed(target, stride, kernel):
 @pytest.mark.parametrize(("stride", "kernel", "groups"), [(1, 3, 1), (2, 3, 1), (1, 3, 2), (1, 1, 1)])
 def test_some_sizes_symbolic(shape, stride, kernel, groups):
     attributes = {"strides": [stride] * 2, "padding": [1] * 4, "dilation": [1, 1], "groups": groups}
-    weight = random(24, 16 // groups, kernel, kernel, seed=1)
+    weight = random(32, 16 // groups, kernel, kernel, seed=1)
     _check(random(3, 16, 20, 32), weight, "packed_convolution", shape=shape, **attributes)
 
 
