@@ -55,8 +55,8 @@ def report_sentences(report: TuningReport, logs: Path) -> list[str]:
         f"records: {report.folder}; use them with: lepton compile MODEL.onnx -o MODEL.so --tuning-log {logs}",
     ]
     sentences += [
-        f"{_names(task.kernel)} takes another algorithm: {task.taken} ({_microseconds(task.taken_seconds)} us) in place "
-        f"of {task.algorithm} ({_microseconds(task.best_seconds) or '?'} us)"
+        f"{_names(task.kernel)} takes another algorithm: {task.taken} ({_microseconds(task.taken_seconds)} us) in "
+        f"place of {task.algorithm} ({_microseconds(task.best_seconds) or '?'} us)"
         for task in called
         if task.taken is not None
     ]

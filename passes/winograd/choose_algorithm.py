@@ -102,9 +102,11 @@ class WinogradPolicy:
             return Choice(None if m is None else TRANSFORMS[m], f"{self.only}: no other may be taken")
         left = [m for m in allowed if times is None or _name(m) not in times.refused]
         choice = _estimate(target, weight, [int(size or 1) for size in output], direct_rate, left)
-        if not allowed:
-            refusal = f"direct: no Winograd error is estimated below {self.max_error:g} of the range"
-            return Choice(None, f"{refusal}; {choice.reason}")
+        if not left:
+            refusal = "no Winograd algorithm may be taken"
+            if not allowed:
+                refusal = f"no Winograd error is estimated below {self.max_error:g} of the range"
+            choice = Choice(None, f"direct: {refusal}; {choice.reason}")
         return choice if times is None else _measured(choice, left, times)
 
 
