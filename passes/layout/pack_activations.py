@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import tvm
 from tvm import relax, tirx
 
+from lepton_compiler.core.contracts import bindings, operator_name
 from lepton_compiler.core.decisions import STAYS_PACKED
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
@@ -61,7 +62,7 @@ class PackActivations(Pass):
     def _times(self, module: tvm.IRModule, target: TargetSpec) -> Mapping[str, LayerTimes]:
         """What was measured of the module's convolutions, by node."""
         algorithms = self.winograd.algorithms()
-        if self.measured is None or len(algorithms) == 1:
+        if self.measured is None or len(algorithms) == 1 or not self._has_choice(module, target):
             return {}
 
         def pack(algorithm: str) -> tvm.IRModule:
@@ -69,6 +70,11 @@ class PackActivations(Pass):
             return forced.run(module.clone(), target).module
 
         return self.measured.find(algorithms, pack, target)
+
+    def _has_choice(self, module: tvm.IRModule, target: TargetSpec) -> bool:
+        packer = ConvolutionPacker(target, self.winograd)
+        calls = (binding.value for binding in bindings(module) if operator_name(binding.value) in CONVOLUTIONS)
+        return any(packer.has_choice(call) for call in calls)
 
 
 def _pack(packed: PackedActivations, packer: ConvolutionPacker, node: Node) -> tuple[Replacement | None, str | None]:

@@ -100,6 +100,13 @@ class ConvolutionPacker:
             return f"Winograd's algorithm in float32 is faster ({choice.reason})"
         return None
 
+    def has_choice(self, call: relax.Call) -> bool:
+        """Whether several algorithms can compute a convolution, as far as its window goes."""
+        if self.why_not(call) is not None:
+            return False
+        _, window = weight_and_window(call)
+        return _why_not_winograd(call, window) is None
+
     def pack(self, packed: PackedActivations, node: Node) -> tuple[Replacement, str | None]:
         """The packed form of a convolution for which ``why_not`` finds nothing, and why it is not Winograd's."""
         call = node.value
