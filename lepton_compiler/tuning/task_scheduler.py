@@ -27,6 +27,10 @@ OUT_OF_REACH = 1.15
 """A kernel that takes so many times as long as another algorithm's is not expected to overtake it: knobs gain less."""
 
 
+_UNTRIED, _UNTRIED_ALTERNATIVE = float("inf"), 1e9
+"""Kernels of the model get their first trial before others that could take their place, and all before second ones."""
+
+
 def next_task(
     searches: Sequence[TaskSearch], patience: int | None, known: Mapping[str, float] | None = None
 ) -> TaskSearch | None:
@@ -69,7 +73,7 @@ def expected_gain(search: TaskSearch) -> float:
     """Seconds of a run of the model that one more trial is expected to save."""
     trials = len(search.curve)
     if search.best_seconds is None:
-        return float("inf") if trials == 0 else search.task.calls * 1e-9
+        return search.task.calls * 1e-9 if trials else _UNTRIED if search.task.is_called else _UNTRIED_ALTERNATIVE
     before = search.curve[-WINDOW - 1] if trials > WINDOW else search.default_seconds
     slope = max(0.0, (before or search.best_seconds) - search.best_seconds) / WINDOW
     return search.task.calls * max(slope, OPTIMISM * search.best_seconds / trials)

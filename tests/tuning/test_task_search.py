@@ -257,3 +257,11 @@ def test_an_algorithm_that_may_not_be_taken_beats_none() -> None:
     slow, fast = rivals(("slow", [2e-4] * FEW_TRIALS), ("fast", [1e-4] * 8))
     fast.problem = "not exact enough"
     assert next_task([slow, fast], None) is slow
+
+
+def test_kernels_of_the_model_are_tried_before_those_that_could_take_their_place() -> None:
+    tried = measured("tried", 100, [1.0])
+    other = TaskSearch(replace(task("other"), stands_for=("kernel",)), SIZE, 0)
+    own = new_search("own")
+    assert next_task([tried, other, own], None) is own
+    assert next_task([tried, other], None) is other
