@@ -34,17 +34,31 @@ from lepton_compiler.passes.lowering.legalize_operators import LegalizeOperators
 from lepton_compiler.passes.lowering.schedule_functions import ScheduleFunctions
 from lepton_compiler.passes.precision.convert_precision import ConvertPrecision, Precision
 from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
+from lepton_compiler.tuning.algorithm_layers import MeasuredAlgorithms
 from lepton_compiler.tuning.tuned_knobs import TunedKnobs
 
+LOWERING = (
+    # Fusion works on kernels, so operators become kernels first.
+    LegalizeOperators(),
+    FuseOperators(),
+)
+"""From a packed module to a lowered one; compilations can't do without these."""
 
-def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
+
+def build_pipeline(options: CompileOptions, measured: MeasuredAlgorithms | None = None) -> tuple[StagePlan, ...]:
     """All passes of a compilation, stage by stage, without those that the user disabled.
+
+    Args:
+        options: What the user asked for.
+        measured: Who knows the times of algorithms; None for the logs that ``options`` name.
 
     Raises:
         UserError: A disabled pass does not exist, or later stages can't do without it.
         TuningLogError: There is no tuning log where one was named.
     """
     tuned = TunedKnobs.load(options.tuning_logs) if options.tuning_logs else None
+    if measured is None and tuned is not None:
+        measured = MeasuredAlgorithms(tuned.database, LOWERING)
     winograd = WinogradPolicy(options.winograd, options.max_winograd_error)
     precision, attention = Precision(options.precision), FuseAttention()
     fused = attention if attention.name() not in options.disabled_passes else None
@@ -80,17 +94,10 @@ def build_pipeline(options: CompileOptions) -> tuple[StagePlan, ...]:
             Stage.ARRANGED,
             (
                 ConvertPrecision(precision, options.keep_fp32, winograd),
-                PackActivations(winograd),
+                PackActivations(winograd, measured),
             ),
         ),
-        StagePlan(
-            Stage.FUSED,
-            (
-                # Fusion works on kernels, so operators become kernels first.
-                LegalizeOperators(),
-                FuseOperators(),
-            ),
-        ),
+        StagePlan(Stage.FUSED, LOWERING),
         StagePlan(Stage.LOWERED, ()),
         StagePlan(Stage.SCHEDULED, (ScheduleFunctions(tuned),)),
     )

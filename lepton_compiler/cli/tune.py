@@ -21,6 +21,13 @@ from lepton_compiler.cli.options import (
     target_option,
 )
 from lepton_compiler.cli.rendering import progress, show_json, show_table, warn
+from lepton_compiler.cli.tune_gate import (
+    check_accuracy,
+    check_gate_options,
+    gate_document,
+    gate_sentences,
+    read_feed,
+)
 from lepton_compiler.cli.tune_tables import check_sentences, plan_document, plan_rows, report_rows, report_sentences
 from lepton_compiler.core.optional_packages import MATPLOTLIB, XGBOOST
 from lepton_compiler.core.options import CompileOptions
@@ -95,7 +102,17 @@ REPORT_COLUMNS = ("kernel", "calls>", "trials>", "default us>", "best us>", "gai
     "--report", "report_file", type=file_path, metavar="FILE.html", help="Write the report as a page, with curves."
 )
 @click.option("--force", is_flag=True, help="Overwrite the report's file if it exists.")
-@click.option("--no-check", is_flag=True, help="Don't time the whole model with and without the records at the end.")
+@click.option(
+    "--max-error",
+    type=NumberRange(min=0, min_open=True),
+    metavar="SHARE",
+    help="Largest error of an output that algorithms may cause, as a share of its range, against direct float32 ones; "
+    "1e-4 unless given, with a lower precision 1e-2.",
+)
+@click.option(
+    "--inputs", "inputs_file", type=file_path, metavar="FILE.npz", help="Inputs by name for that check; else random."
+)
+@click.option("--no-check", is_flag=True, help="Check neither accuracy nor time of the whole model at the end.")
 @click.option("--dry-run", is_flag=True, help="Show the kernels and what is known of them; measure nothing.")
 @format_option
 def command(
@@ -116,6 +133,8 @@ def command(
     seed: int,
     report_file: Path | None,
     force: bool,
+    max_error: float | None,
+    inputs_file: Path | None,
     no_check: bool,
     dry_run: bool,
     output_format: str,
@@ -131,6 +150,7 @@ def command(
       lepton compile model.onnx -o model.so --tuning-log tuning_logs
       lepton tune model.onnx --trials 2000 --resume --report report.html
       lepton tune model.onnx --tasks "fused_conv2d*" --threads 2
+      lepton tune model.onnx --max-error 1e-5 --inputs samples.npz
     """
     from dataclasses import replace
 
@@ -146,7 +166,9 @@ def command(
         if dry_run:
             raise click.UsageError("--dry-run measures nothing that --report could show")
         _check_report(report_file, check_writable, force)
+    check_gate_options(no_check or dry_run)
     options = replace(compilation, target=target, input_shapes=parse_shapes(input_shapes))
+    given = None if inputs_file is None else read_feed(model, options, inputs_file)
     request = TuningRequest(
         model,
         options,
@@ -170,26 +192,34 @@ def command(
         return
     with progress("start") as on_step, LocalDevice(cores_for_trials(threads)) as device:
         result, tuner = run_session(request, plan, device, _teller(on_step))
-    check = None if no_check or result.interrupted else _check_model(request, plan, tuner, threads)
+    check = gate = None
+    if not no_check and not result.interrupted:
+        check = _check_model(request, plan, tuner, threads)
+        gate = check_accuracy(request, plan, tuner, max_error, given)
+        if check is not None and gate is not None and gate.refused:
+            # What is shown is what the records now give.
+            check = _check_model(request, plan, tuner, threads, rejects=False)
     report = make_report(plan, result)
-    sentences = [*report_sentences(report, output), *check_sentences(check)]
+    sentences = [*report_sentences(report, output), *gate_sentences(gate)]
+    if check is not None:
+        sentences += check_sentences(check, is_default_exact=_is_default_exact(request, plan))
     if report_file is not None:
         with progress("measure the machine"):
             _write_page(report_file, model.name, report, sentences, threads)
     if output_format == "json":
-        show_json({"report": report, "whole_model": check})
+        show_json({"report": report, "accuracy": gate_document(gate), "whole_model": check})
     else:
         _show_report(report, sentences, report_file)
     if report.interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
-def _check_model(request: TuningRequest, plan: Plan, tuner: Tuner, threads: int) -> TunedModelTimes | None:
+def _check_model(
+    request: TuningRequest, plan: Plan, tuner: Tuner, threads: int, *, rejects: bool = True
+) -> TunedModelTimes | None:
     """The whole model with and without what was found, less what is slower in it; None where sizes are not known."""
     from lepton_compiler.core.errors import InputError
     from lepton_compiler.evaluation.tuned_model import time_tuned_model
-    from lepton_compiler.tuning.session import reject_slower
-    from lepton_compiler.tuning.tuned_knobs import TunedKnobs
 
     logs = (request.root, *request.learn_from)
 
@@ -199,8 +229,8 @@ def _check_model(request: TuningRequest, plan: Plan, tuner: Tuner, threads: int)
     with progress("time the whole model"):
         try:
             times = timed()
-            for _ in range(_MOST_CHECKS):
-                if reject_slower(plan, tuner, TunedKnobs.load(logs), times.kernels) == 0:
+            for _ in range(_MOST_CHECKS if rejects else 0):
+                if _reject_slower(request, plan, tuner, logs, times) == 0:
                     break
                 # What is shown is what the records now give.
                 times = timed()
@@ -208,6 +238,31 @@ def _check_model(request: TuningRequest, plan: Plan, tuner: Tuner, threads: int)
             warn(f"the whole model was not timed: {error}")
             return None
     return times
+
+
+def _is_default_exact(request: TuningRequest, plan: Plan) -> bool:
+    from lepton_compiler.tuning.slower_algorithms import refused_defaults
+    from lepton_compiler.tuning.tuned_knobs import TunedKnobs
+
+    return not refused_defaults(plan, TunedKnobs.load((request.root, *request.learn_from)).database)
+
+
+def _reject_slower(
+    request: TuningRequest, plan: Plan, tuner: Tuner, logs: tuple[Path, ...], times: TunedModelTimes
+) -> int:
+    """Takes knobs and algorithms back that are slower in the model than alone; how many."""
+    from lepton_compiler.tuning.lowered_model import lower_model
+    from lepton_compiler.tuning.session import reject_slower
+    from lepton_compiler.tuning.slower_algorithms import reject_slower_algorithms, stand_ins
+    from lepton_compiler.tuning.tuned_knobs import TunedKnobs
+
+    tuned = TunedKnobs.load(logs)
+    taken = {made.workload for _, made in lower_model(request.model, request.options, logs).taken()}
+    others = stand_ins(plan, taken)
+    replaced = {name for task in others for name in task.stands_for}
+    own = {name: pair for name, pair in times.kernels.items() if name not in replaced}
+    slower = reject_slower_algorithms(plan, tuner, others, tuned.database, times.kernels)
+    return slower + reject_slower(plan, tuner, tuned, own)
 
 
 def _budget(trials: int | None, minutes: float | None, early_stop: int) -> Any:

@@ -41,25 +41,37 @@ def _report_row(task: TaskReport) -> tuple[str, ...]:
 def report_sentences(report: TuningReport, logs: Path) -> list[str]:
     """What came of the session, and what to do with it."""
     ending = "interrupted" if report.interrupted else "done"
-    near = sum(task.is_near_the_best for task in report.tasks)
-    gained = sum(task.gain > 1 for task in report.tasks)
+    called = [task for task in report.tasks if task.is_called]
+    near = sum(task.is_near_the_best for task in called)
+    gained = sum(task.gain > 1 and task.problem is None for task in called)
     sentences = [
         f"{ending}: {report.trials} trials in {report.seconds / 60:.1f} min "
         f"({report.trials / max(report.seconds, 1e-9) * 60:.0f} a minute); "
         f"the device waited for builders {report.device_idle:.0%} of the time",
-        f"{gained} of {len(report.tasks)} kernels are faster than their default; {near} defaults are within 3 % of the "
+        f"{gained} of {len(called)} kernels are faster than their default; {near} defaults are within 3 % of the "
         "best that was found",
         f"these kernels of one run: {report.default_seconds * 1e3:.3f} ms with defaults, "
         f"{report.tuned_seconds * 1e3:.3f} ms tuned, {report.gain:.3f} times as fast",
         f"records: {report.folder}; use them with: lepton compile MODEL.onnx -o MODEL.so --tuning-log {logs}",
+    ]
+    sentences += [
+        f"{_names(task.kernel)} takes another algorithm: {task.taken} ({_microseconds(task.taken_seconds)} us) in "
+        f"place of {task.algorithm} ({_microseconds(task.best_seconds) or '?'} us)"
+        for task in called
+        if task.taken is not None
     ]
     if report.known:
         sentences.append(f"{len(report.known)} kernels had records and were left alone; --resume searches on")
     return sentences
 
 
-def check_sentences(check: TunedModelTimes | None) -> list[str]:
-    """What the records do for the whole model."""
+def check_sentences(check: TunedModelTimes | None, *, is_default_exact: bool = True) -> list[str]:
+    """What the records do for the whole model.
+
+    Args:
+        check: The times; None where the model was not timed.
+        is_default_exact: Whether the defaults were taken for exact enough, so that they are something to go back to.
+    """
     if check is None:
         return []
     gain, plural = check.gain, "s" if check.threads > 1 else ""
@@ -67,7 +79,9 @@ def check_sentences(check: TunedModelTimes | None) -> list[str]:
         f"the whole model with {check.threads} thread{plural}: {check.default_ms.median:.3f} ms with defaults, "
         f"{check.tuned_ms.median:.3f} ms tuned, {gain.median:.3f} times as fast ({gain.p10:.3f} - {gain.p90:.3f})"
     )
-    if gain.p90 < 1:
+    if not is_default_exact:
+        words += "; the defaults are less exact than --max-error allows"
+    elif gain.p90 < 1:
         words += "; it is slower with these records, so compile it without them"
     elif gain.p90 - gain.p10 > _WIDE:
         words += "; the machine was too busy to tell, so compare both on a quiet one"
@@ -76,7 +90,8 @@ def check_sentences(check: TunedModelTimes | None) -> list[str]:
 
 def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
     """A row for each kernel that would be tuned, and for those that have records."""
-    work = sum(task.calls * (task.flops or 0) for task in (*plan.tasks, *plan.known)) or 1
+    called = [task for task in (*plan.tasks, *plan.known) if task.is_called]
+    work = sum(task.calls * (task.flops or 0) for task in called) or 1
     return [_plan_row(plan, task, work) for task in (*plan.tasks, *plan.known)]
 
 
@@ -87,7 +102,7 @@ def _plan_row(plan: Plan, task: TuningTask, work: int) -> tuple[str, ...]:
         task.anchor,
         str(task.calls),
         "" if task.flops is None else f"{task.flops / 2e6:.1f}",
-        f"{task.calls * (task.flops or 0) / work:.1%}",
+        f"{task.calls * (task.flops or 0) / work:.1%}" if task.is_called else "",
         str(len(task.candidates)),
         str(known["trials"]),
         _rate(task.flops, known["default_seconds"]),
@@ -109,6 +124,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
                 "flops": task.flops,
                 "candidates": len(task.candidates),
                 "is_searched": task in plan.tasks,
+                "algorithm": task.algorithm,
+                "stands_for": task.stands_for,
                 **_known(plan, task),
             }
             for task in (*plan.tasks, *plan.known)

@@ -31,9 +31,18 @@ def measure_precision_errors(
         LeptonError: One of the two can't run with these inputs.
     """
     actual = lower(**feed)
-    with tempfile.TemporaryDirectory(prefix="lepton-fp32-") as folder:
-        library = Path(folder) / f"{model.stem}.so"
-        compile_model(model, library, dataclasses.replace(options, precision="fp32", keep_fp32=()))
-        with load(library) as reference:
-            expected = reference(**feed)
+    expected = reference_outputs(model, dataclasses.replace(options, precision="fp32", keep_fp32=()), feed)
     return compare_outputs(actual, expected, tolerance_of(options.precision))
+
+
+def reference_outputs(model: Path, options: CompileOptions, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a model compiled with ``options`` computes from ``feed``; the library is gone afterwards.
+
+    Raises:
+        LeptonError: It can't be compiled, or can't run with these inputs.
+    """
+    with tempfile.TemporaryDirectory(prefix="lepton-outputs-") as folder:
+        library = Path(folder) / f"{model.stem}.so"
+        compile_model(model, library, options)
+        with load(library) as reference:
+            return {name: value.copy() for name, value in reference(**feed).items()}

@@ -5,6 +5,7 @@ Kernels that are faster alone may be slower beside each other, so a tuning sessi
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lepton_compiler.core.manifest import KernelEntry
 from lepton_compiler.core.options import CompileOptions
 from lepton_compiler.driver import compile_model
 from lepton_compiler.evaluation.input_values import fixed_shapes, random_values
@@ -33,7 +35,8 @@ class TunedModelTimes:
         default_ms: Milliseconds of a call with defaults.
         tuned_ms: The same with tuned knobs.
         gain: Default's time over the tuned one's, round by round.
-        kernels: Seconds in a run of each kernel that is scheduled in another way, by name: default and tuned.
+        kernels: Seconds in a run of each kernel that is computed in another way, by its name with defaults: with
+            defaults and tuned. Another way is another schedule, or another algorithm for the same nodes.
     """
 
     threads: int
@@ -73,16 +76,26 @@ def time_tuned_model(
 def _time_kernels(
     files: Mapping[str, Path], feed: Mapping[str, np.ndarray], threads: int
 ) -> dict[str, tuple[float, float]]:
-    """Seconds of the kernels whose schedules differ: the least median of some turns, all calls of one together."""
+    """Seconds of the kernels that differ: the least median of some turns, all calls of one together."""
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in files}
-    schedules: dict[str, dict[str, str]] = {name: {} for name in files}
+    kernels: dict[str, dict[str, KernelEntry]] = {name: {} for name in files}
     for _ in range(_TURNS):
         for name, file in files.items():
             seconds: dict[str, float] = {}
             for kernel in profile_model(file, feed, threads, _RUNS).kernels:
-                schedules[name][kernel.entry.name] = kernel.entry.schedule
-                seconds[kernel.entry.name] = seconds.get(kernel.entry.name, 0.0) + kernel.seconds
+                nodes = kernel.entry.nodes
+                kernels[name][nodes] = kernel.entry
+                seconds[nodes] = seconds.get(nodes, 0.0) + kernel.seconds
             turns[name].append(seconds)
-    least = {name: {key: min(turn[key] for turn in taken) for key in taken[0]} for name, taken in turns.items()}
-    changed = [key for key, text in schedules[_DEFAULT].items() if schedules[_TUNED].get(key) != text]
-    return {key: (least[_DEFAULT][key], least[_TUNED][key]) for key in changed}
+    least = {name: {nodes: min(turn[nodes] for turn in taken) for nodes in taken[0]} for name, taken in turns.items()}
+    changed: dict[str, tuple[float, float]] = {}
+    for nodes, entry in kernels[_DEFAULT].items():
+        if nodes in kernels[_TUNED] and _way(kernels[_TUNED][nodes]) != _way(entry):
+            before, after = changed.get(entry.name, (0.0, 0.0))
+            changed[entry.name] = before + least[_DEFAULT][nodes], after + least[_TUNED][nodes]
+    return changed
+
+
+def _way(kernel: KernelEntry) -> tuple[str, str]:
+    """How a kernel computes its nodes: its operators without the number that tells equal names apart, and schedule."""
+    return re.sub(r"_\d+$", "", kernel.name), kernel.schedule

@@ -3,7 +3,8 @@
 Records of one workload and one target are compared, no others; where times become a gain, also of one device and one
 way of timing. Knobs that gave a wrong result don't count as right because another trial of them looked right: they are
 out for the version of Lepton that found it, and for every version before the finding. So are knobs that made a model
-slower, however fast their kernel was alone.
+slower, however fast their kernel was alone. A kernel whose algorithm cost a model too much accuracy is out with all its
+knobs, in the same way.
 """
 
 from __future__ import annotations
@@ -66,13 +67,24 @@ def ranked_alike(trials: Iterable[Entry]) -> list[list[Entry]]:
 def right_trials(trials: Iterable[Entry]) -> list[Entry]:
     """The trials of one kernel that were right, without those that a wrong one speaks against."""
     trials = list(trials)
-    wrong = refutations(trials)
+    wrong, inexact = refutations(trials), _inexact(trials)
     return [
         entry
         for entry in trials
         if entry.record.outcome.status is Status.OK
-        and not _is_refuted(entry.record, wrong.get(candidate_of(entry.record), ()))
+        and not _is_refuted(entry.record, [*wrong.get(candidate_of(entry.record), ()), *inexact])
     ]
+
+
+def refusal_of(trials: Iterable[Entry]) -> Entry | None:
+    """The latest trial that says that a kernel's algorithm is not exact enough; None where it may be used."""
+    trials = list(trials)
+    inexact = _inexact(trials)
+    return max(inexact, key=lambda entry: entry.record.time) if inexact and not right_trials(trials) else None
+
+
+def _inexact(trials: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in trials if entry.record.outcome.status is Status.INEXACT_IN_MODEL]
 
 
 def conditions_of(record: TuningRecord) -> Hashable:

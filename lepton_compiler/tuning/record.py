@@ -33,10 +33,12 @@ class Status(Enum):
     REFUSED = "refused"
     BUILD_FAILURE = "build_failure"
     SLOWER_IN_MODEL = "slower_in_model"
+    INEXACT_IN_MODEL = "inexact_in_model"
 
 
-REFUTED = frozenset({Status.WRONG_RESULT, Status.SLOWER_IN_MODEL})
-"""Endings that count against a candidate even where other trials of it were right and fast."""
+REFUTED = frozenset({Status.WRONG_RESULT, Status.SLOWER_IN_MODEL, Status.INEXACT_IN_MODEL})
+"""Endings that count against a candidate even where other trials of it were right and fast. The last counts against
+every candidate of its kernel: what costs a model its accuracy is the algorithm, whatever its knobs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,9 @@ from pathlib import Path
 
 from lepton_compiler.core.errors import TargetError, UserError
 from lepton_compiler.core.options import CompileOptions
-from lepton_compiler.core.pass_manager import run_stages
-from lepton_compiler.core.program import Stage
 from lepton_compiler.devices.agent_client import MachineReport
 from lepton_compiler.devices.device import Device
 from lepton_compiler.driver import resolve_target
-from lepton_compiler.frontend.importer import import_model
-from lepton_compiler.pipeline import build_pipeline
 from lepton_compiler.targets.cpu.knobs import KnobSource
 from lepton_compiler.targets.registry import missing_features
 from lepton_compiler.targets.spec import TargetSpec
@@ -28,8 +24,9 @@ from lepton_compiler.tuning.knob_check import why_knobs_do_not_fit
 from lepton_compiler.tuning.log_files import DEFAULT_ROOT, SUFFIX, find_logs, log_folder
 from lepton_compiler.tuning.log_reader import Problem, read_logs
 from lepton_compiler.tuning.log_writer import LogWriter
+from lepton_compiler.tuning.lowered_model import lower_model
 from lepton_compiler.tuning.measurement import Measurer, TimingPlan
-from lepton_compiler.tuning.ranking import right_trials, timing_of, timing_text
+from lepton_compiler.tuning.ranking import refusal_of, right_trials, timing_of, timing_text
 from lepton_compiler.tuning.record import Device as DeviceRecord
 from lepton_compiler.tuning.record import TunedTarget, Versions
 from lepton_compiler.tuning.tasks import SYMBOLIC_REASON, SkippedKernel, Tasks, TuningTask, find_tasks
@@ -106,13 +103,9 @@ def plan_session(request: TuningRequest, on_step: Callable[[str], None]) -> Plan
     target = resolve_target(request.options.target)
     folder = log_folder(request.root, target.name, request.model.stem)
     database = _read_database([folder, *request.learn_from], optional=folder)
-    on_step("import")
-    program = import_model(request.model, request.options, target)
-    on_step("optimize")
-    plans = [plan for plan in build_pipeline(request.options) if plan.stage < Stage.SCHEDULED]
-    program = run_stages(program, plans)
+    lowered = lower_model(request.model, request.options, on_step=on_step)
     on_step("find kernels")
-    found = find_tasks(program, target)
+    found = find_tasks(lowered.program, target, lowered.layers)
     chosen = [task for task in found.tuned if _is_chosen(task, request.only)]
     if not chosen:
         raise UserError(f"there is nothing to tune in {request.model.name}: {_why_nothing(found, request.only)}")
@@ -223,9 +216,10 @@ def _is_chosen(task: TuningTask, patterns: tuple[str, ...]) -> bool:
 
 
 def _is_known(task: TuningTask, database: Database, target: TargetSpec, timing: TimingPlan) -> bool:
-    """Whether there is a right trial that was timed in this way, on whichever device."""
-    trials = right_trials(database.trials(task.workload, TunedTarget.of(target)))
-    return any(timing_of(entry.record) == timing_text(_timing_words(timing)) for entry in trials)
+    """Whether there is a right trial that was timed in this way, on whichever device, or none is wanted."""
+    trials = database.trials(task.workload, TunedTarget.of(target))
+    alike = (timing_of(entry.record) == timing_text(_timing_words(timing)) for entry in right_trials(trials))
+    return any(alike) or refusal_of(trials) is not None
 
 
 def _check_device(machine: MachineReport, target: TargetSpec, timing: TimingPlan) -> None:

@@ -1,10 +1,13 @@
-"""TuningTask: one kernel of a model that has knobs to choose, with everything that a search needs to know of it."""
+"""TuningTask: one kernel of a model that has knobs to choose, with everything that a search needs to know of it.
+
+The kernels of algorithms that a layer could take instead are tasks as well, though the model does not call them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tvm
@@ -16,6 +19,7 @@ from lepton_compiler.core.program import Program
 from lepton_compiler.targets.cpu.knobs import CandidateCollector
 from lepton_compiler.targets.cpu.schedule import schedule_function
 from lepton_compiler.targets.spec import TargetSpec
+from lepton_compiler.tuning.algorithm_layers import Layer
 from lepton_compiler.tuning.workload_key import workload_key
 
 _EXACT_DTYPES = ("float32", "float64")
@@ -39,6 +43,9 @@ class TuningTask:
         default: The closed form's knobs.
         candidates: All knobs to choose from, the default first.
         flops: Operations of one call; None where they can't be counted.
+        algorithm: What the kernel computes its layer by, where there are several algorithms.
+        layer: Keys of that layer's kernels, its own among them, the most exact first.
+        stands_for: Kernels of the model whose place it would take; none where the model calls it already.
     """
 
     workload: str
@@ -49,6 +56,14 @@ class TuningTask:
     default: Any
     candidates: tuple[Any, ...]
     flops: int | None
+    algorithm: str | None = None
+    layer: tuple[str, ...] = ()
+    stands_for: tuple[str, ...] = ()
+
+    @property
+    def is_called(self) -> bool:
+        """Whether the model calls it, with the algorithms of the cost model."""
+        return not self.stands_for
 
     @property
     def title(self) -> str:
@@ -72,12 +87,13 @@ class Tasks:
     skipped: tuple[SkippedKernel, ...]
 
 
-def find_tasks(program: Program, target: TargetSpec) -> Tasks:
+def find_tasks(program: Program, target: TargetSpec, layers: Iterable[Layer] = ()) -> Tasks:
     """The tasks of a program that is lowered and not scheduled.
 
     Args:
         program: The program, all stages before SCHEDULED done.
         target: What it will be scheduled for.
+        layers: Those of its calls that several algorithms can compute.
     """
     calls = _calls(program.module)
     groups: dict[str, list[tuple[str, tirx.PrimFunc]]] = {}
@@ -93,7 +109,24 @@ def find_tasks(program: Program, target: TargetSpec) -> Tasks:
         else:
             skipped += [SkippedKernel(name, found) for name in names]
     tuned.sort(key=lambda task: -task.calls * (task.flops or 0))
-    return Tasks(tuple(tuned), tuple(skipped))
+    return Tasks(tuple(_with_alternatives(tuned, layers, target)), tuple(skipped))
+
+
+def _with_alternatives(
+    tuned: Iterable[TuningTask], layers: Iterable[Layer], target: TargetSpec
+) -> Iterator[TuningTask]:
+    """Each task, and behind it those of the algorithms that its layer could take instead."""
+    layer_of = {made.workload: layer for layer in layers for made in layer.alternatives}
+    for task in tuned:
+        alternatives = layer_of[task.workload].alternatives if task.workload in layer_of else ()
+        keys = tuple(made.workload for made in alternatives)
+        own = next((made.algorithm for made in alternatives if made.workload == task.workload), None)
+        yield replace(task, algorithm=own, layer=keys)
+        for made in alternatives:
+            names = tuple(f"{name} as {made.algorithm}" for name in task.names)
+            other = _task(made.workload, names, task.calls, made.function, target)
+            if made.workload != task.workload and isinstance(other, TuningTask):
+                yield replace(other, algorithm=made.algorithm, layer=keys, stands_for=task.names)
 
 
 def _task(

@@ -27,10 +27,14 @@ from lepton_compiler.tuning.workload_key import workload_key
 
 
 class TunedKnobs:
-    """Knobs by kernel, from logs."""
+    """Knobs by kernel, from logs.
+
+    Attributes:
+        database: What the logs hold.
+    """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     @classmethod
     def load(cls, paths: Iterable[Path]) -> TunedKnobs:
@@ -46,7 +50,7 @@ class TunedKnobs:
 
     def find(self, function: tirx.PrimFunc, target: TargetSpec) -> TunedChoice | None:
         """The best knobs of a kernel; None where the logs know none that are better than its default."""
-        groups = self._database.ranked_alike(Kernel(workload_key(function), TunedTarget.of(target)))
+        groups = self.database.ranked_alike(Kernel(workload_key(function), TunedTarget.of(target)))
         standard = default_knobs_of(function, target) if groups else None
         if standard is None:
             return None

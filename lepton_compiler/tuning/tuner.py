@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tvm import tirx
@@ -26,9 +26,18 @@ from lepton_compiler.tuning.database import Database
 from lepton_compiler.tuning.knob_values import to_values
 from lepton_compiler.tuning.log_writer import LogWriter
 from lepton_compiler.tuning.measurement import Measurer, ReferenceFailure
-from lepton_compiler.tuning.ranking import TIMING_FIELD, conditions_of, right_trials, timing_text
-from lepton_compiler.tuning.record import Device, Outcome, Status, TunedTarget, TuningRecord, Versions, time_now
-from lepton_compiler.tuning.task_scheduler import next_task
+from lepton_compiler.tuning.ranking import TIMING_FIELD, conditions_of, refusal_of, right_trials, timing_text
+from lepton_compiler.tuning.record import (
+    Device,
+    KnobValue,
+    Outcome,
+    Status,
+    TunedTarget,
+    TuningRecord,
+    Versions,
+    time_now,
+)
+from lepton_compiler.tuning.task_scheduler import best_seconds, is_beaten, next_task
 from lepton_compiler.tuning.task_search import TaskSearch
 from lepton_compiler.tuning.tasks import TuningTask, written_parameters
 
@@ -36,6 +45,8 @@ SIZE_FIELD = "kernel"
 """Field of a record that the cost model learns from: the kernel's size."""
 CONFIRMING_SHARE = 0.1
 """Share of the time that is kept for confirmations."""
+NOT_EXACT = "not exact enough"
+"""Why a kernel is not searched whose algorithm cost a model too much accuracy."""
 _FINALISTS = 3
 _CONFIRMATIONS = 3
 
@@ -73,6 +84,23 @@ class Bench:
     seed: int
     timing: dict[str, Any]
 
+    def record(
+        self, task: TuningTask, knobs: Mapping[str, KnobValue], outcome: Outcome, size: KernelSize | None
+    ) -> TuningRecord:
+        """The record of a trial that ends now; ``size`` is None where dimensions are known at run time alone."""
+        return TuningRecord(
+            workload=task.workload,
+            anchor=task.anchor,
+            knobs=knobs,
+            outcome=outcome,
+            target=TunedTarget.of(self.target),
+            device=self.device,
+            versions=self.versions,
+            seed=self.seed,
+            time=time_now(),
+            extra={**({} if size is None else {SIZE_FIELD: size.as_object()}), TIMING_FIELD: self.timing},
+        )
+
 
 @dataclass(frozen=True)
 class TrialEvent:
@@ -94,6 +122,7 @@ class TuningResult:
         seconds: Time it took.
         build_wait_seconds: Of that, time in which the device waited for a candidate to be built.
         interrupted: Whether the user ended it.
+        known: Best seconds of other algorithms' kernels that were not searched, by key.
     """
 
     searches: Sequence[TaskSearch]
@@ -101,6 +130,7 @@ class TuningResult:
     seconds: float = 0.0
     build_wait_seconds: float = 0.0
     interrupted: bool = False
+    known: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,7 +171,8 @@ class Tuner:
         """
         self.searches = [TaskSearch(task, kernel_size(task.function), bench.seed) for task in tasks]
         self.model = CostModel()
-        self._bench = bench
+        self.bench = bench
+        self._known: dict[str, float] = {}
         self._pool = pool
         self._measurer = measurer
         self._writer = writer
@@ -157,21 +188,32 @@ class Tuner:
         A trial on another device, or timed in another way, teaches, and is measured again here: its time would say
         nothing beside those of this session.
         """
-        target = TunedTarget.of(self._bench.target)
-        here = self._bench.device.name, self._bench.device.processor, timing_text(self._bench.timing)
+        target = TunedTarget.of(self.bench.target)
+        here = self.bench.device.name, self.bench.device.processor, timing_text(self.bench.timing)
+        searched = {search.task.workload for search in self.searches}
         for search in self.searches:
             trials = database.trials(search.task.workload, target)
+            refusal = refusal_of(trials)
+            if refusal is not None:
+                search.problem = NOT_EXACT
             right = set(map(id, right_trials(trials)))
             for entry in trials:
                 is_refuted = entry.record.outcome.status is Status.OK and id(entry) not in right
                 if conditions_of(entry.record) == here and not is_refuted:
                     search.know(entry.record.knobs, entry.record.outcome)
+            for rival in set(search.task.layer) - searched:
+                alike = [
+                    entry.record.median_s
+                    for entry in right_trials(database.trials(rival, target))
+                    if conditions_of(entry.record) == here
+                ]
+                self._known |= {rival: min(filter(None, alike))} if alike else {}
         for record in database.records():
             self._teach(record)
 
     def run(self, budget: Budget) -> TuningResult:
         """Searches until the budget is spent, everything was tried, or the user interrupts."""
-        result = TuningResult(self.searches)
+        result = TuningResult(self.searches, known=self._known)
         started = time.monotonic()
         try:
             self._search(budget, result, started)
@@ -188,7 +230,7 @@ class Tuner:
     def reject(self, task: TuningTask, knobs: Any, reason: str, writer: LogWriter) -> None:
         """Writes down that a task's knobs are slower than the default inside of the model."""
         outcome = Outcome.failed(Status.SLOWER_IN_MODEL, reason)
-        writer.append(self._record(task, kernel_size(task.function), knobs, outcome))
+        writer.append(self.bench.record(task, to_values(knobs), outcome, kernel_size(task.function)))
         for search in self.searches:
             if search.task is task:
                 search.add(knobs, outcome)
@@ -198,7 +240,7 @@ class Tuner:
         while True:
             may_fill = self._overlap or not self._queue
             while may_fill and len(self._queue) < self._depth and not _is_spent(budget, given_out, started):
-                search = next_task(self.searches, budget.patience)
+                search = next_task(self.searches, budget.patience, self._known)
                 if search is None:
                     break
                 self._submit(search, search.next(self.model))
@@ -219,7 +261,8 @@ class Tuner:
         tried = [search for search in self.searches if search.task.workload in self._started]
         for search in sorted(tried, key=_saving, reverse=True):
             finalists = search.finalists(_FINALISTS)
-            if len(finalists) < 2 or search.problem is not None:
+            beaten = is_beaten(search, best_seconds(self.searches, self._known))
+            if len(finalists) < 2 or search.problem is not None or beaten:
                 continue
             if budget.seconds is not None and time.monotonic() - started >= budget.seconds:
                 return
@@ -271,25 +314,10 @@ class Tuner:
             search.problem = str(error)
 
     def _take(self, search: TaskSearch, knobs: Any, outcome: Outcome) -> None:
-        record = self._record(search.task, search.size, knobs, outcome)
+        record = self.bench.record(search.task, search.values(knobs), outcome, search.size)
         self._writer.append(record)
         search.add(knobs, outcome)
         self._teach(record)
-
-    def _record(self, task: TuningTask, size: KernelSize, knobs: Any, outcome: Outcome) -> TuningRecord:
-        bench = self._bench
-        return TuningRecord(
-            workload=task.workload,
-            anchor=task.anchor,
-            knobs=to_values(knobs),
-            outcome=outcome,
-            target=TunedTarget.of(bench.target),
-            device=bench.device,
-            versions=bench.versions,
-            seed=bench.seed,
-            time=time_now(),
-            extra={SIZE_FIELD: size.as_object(), TIMING_FIELD: bench.timing},
-        )
 
     def _teach(self, record: TuningRecord) -> None:
         size = KernelSize.read(record.extra.get(SIZE_FIELD))

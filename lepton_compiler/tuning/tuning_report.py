@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lepton_compiler.build.kernel_work import kernel_work
+from lepton_compiler.passes.winograd.measured_algorithms import fastest
 from lepton_compiler.tuning.record import KnobValue
 from lepton_compiler.tuning.session import Plan
+from lepton_compiler.tuning.task_scheduler import best_seconds
 from lepton_compiler.tuning.task_search import SIGNIFICANT_GAIN, TaskSearch
 from lepton_compiler.tuning.tuner import TuningResult
 
@@ -35,7 +37,11 @@ class TaskReport:
         gain: Default's time over the best's, 1 where the difference is noise.
         knobs: Those of the best.
         curve_seconds: Best time after each trial.
-        problem: Why it could not be tuned.
+        problem: Why it could not be tuned, or may not be used.
+        algorithm: What it computes its layer by, where there are several algorithms.
+        is_called: Whether the model calls it unless logs say otherwise.
+        taken: The algorithm that is taken for its layer after this session, where it is another one.
+        taken_seconds: Time of a call then, its own or the other's.
     """
 
     kernel: tuple[str, ...]
@@ -53,6 +59,10 @@ class TaskReport:
     knobs: Mapping[str, KnobValue] | None
     curve_seconds: tuple[float | None, ...]
     problem: str | None
+    algorithm: str | None = None
+    is_called: bool = True
+    taken: str | None = None
+    taken_seconds: float | None = None
 
     @property
     def is_near_the_best(self) -> bool:
@@ -94,8 +104,10 @@ class TuningReport:
 
 def make_report(plan: Plan, result: TuningResult) -> TuningReport:
     """The report of a session."""
-    tasks = tuple(_task(search) for search in result.searches)
-    measured = [task for task in tasks if task.default_seconds is not None]
+    best = best_seconds(result.searches, result.known)
+    algorithms = {task.workload: task.algorithm for task in (*plan.tasks, *plan.known)}
+    tasks = tuple(_task(search, best, algorithms) for search in result.searches)
+    measured = [task for task in tasks if task.is_called and task.default_seconds is not None]
     return TuningReport(
         tasks,
         tuple(task.title for task in plan.known),
@@ -104,15 +116,19 @@ def make_report(plan: Plan, result: TuningResult) -> TuningReport:
         result.seconds,
         result.build_wait_seconds / result.seconds if result.seconds else 0.0,
         result.interrupted,
-        _together(measured, with_gain=False),
-        _together(measured, with_gain=True),
+        sum(task.calls * (task.default_seconds or 0.0) for task in measured),
+        sum(task.calls * (task.taken_seconds or 0.0) for task in measured),
     )
 
 
-def _task(search: TaskSearch) -> TaskReport:
+def _task(search: TaskSearch, best: Mapping[str, float], algorithms: Mapping[str, str | None]) -> TaskReport:
     task = search.task
     work = kernel_work(task.function)
     gain = search.gain if search.gain >= 1 / (1 - SIGNIFICANT_GAIN) else 1.0
+    own = None if search.default_seconds is None else search.default_seconds / gain
+    times = {key: best[key] for key in task.layer if key in best}
+    # Where its own kernel did not run nothing is known of the layer, but for one that may not be taken.
+    taken = fastest(times) if task.workload in times or (times and search.problem) else task.workload
     return TaskReport(
         task.names,
         task.workload,
@@ -129,8 +145,8 @@ def _task(search: TaskSearch) -> TaskReport:
         None if search.best is None else search.values(search.best),
         tuple(search.curve),
         search.problem,
+        task.algorithm,
+        task.is_called,
+        algorithms.get(taken) if taken != task.workload else None,
+        own if taken == task.workload else times[taken],
     )
-
-
-def _together(tasks: Sequence[TaskReport], *, with_gain: bool) -> float:
-    return sum(task.calls * (task.default_seconds or 0.0) / (task.gain if with_gain else 1.0) for task in tasks)

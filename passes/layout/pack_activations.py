@@ -9,11 +9,13 @@ transforms stand at the borders of such a region only. Which convolution takes w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import tvm
 from tvm import relax, tirx
 
+from lepton_compiler.core.contracts import bindings, operator_name
 from lepton_compiler.core.decisions import STAYS_PACKED
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline, Rewrite
@@ -25,6 +27,7 @@ from lepton_compiler.passes.lowering.legalize_convolutions import CONVOLUTIONS
 from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement
 from lepton_compiler.passes.relax_expressions import variables
 from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
+from lepton_compiler.passes.winograd.measured_algorithms import AlgorithmSource, LayerTimes
 from lepton_compiler.targets.spec import TargetSpec
 
 
@@ -35,11 +38,14 @@ class PackActivations(Pass):
     winograd: WinogradPolicy = field(default_factory=WinogradPolicy)
     """When Winograd's algorithms may be used."""
 
+    measured: AlgorithmSource | None = None
+    """Who has measured them; None where nobody is asked."""
+
     def run(self, module: tvm.IRModule, target: TargetSpec) -> PassResult:
         """Walks the graph once; the node of a decline leaves the packed region, or takes the direct algorithm."""
         graph = MainGraph(module)
         packed = PackedActivations(graph, target.vector_lanes())
-        packer = ConvolutionPacker(target, self.winograd)
+        packer = ConvolutionPacker(target, self.winograd, self._times(module, target))
         rewrites: list[Rewrite] = []
         declines: list[Decline] = []
         for node in graph.nodes():
@@ -52,6 +58,23 @@ class PackActivations(Pass):
                 graph.replace(node, replacement)
                 rewrites.append(Rewrite(node.name, replacement.what))
         return PassResult(graph.finish() if rewrites else module, tuple(rewrites), tuple(declines))
+
+    def _times(self, module: tvm.IRModule, target: TargetSpec) -> Mapping[str, LayerTimes]:
+        """What was measured of the module's convolutions, by node."""
+        algorithms = self.winograd.algorithms()
+        if self.measured is None or len(algorithms) == 1 or not self._has_choice(module, target):
+            return {}
+
+        def pack(algorithm: str) -> tvm.IRModule:
+            forced = PackActivations(replace(self.winograd, only=algorithm))
+            return forced.run(module.clone(), target).module
+
+        return self.measured.find(algorithms, pack, target)
+
+    def _has_choice(self, module: tvm.IRModule, target: TargetSpec) -> bool:
+        packer = ConvolutionPacker(target, self.winograd)
+        calls = (binding.value for binding in bindings(module) if operator_name(binding.value) in CONVOLUTIONS)
+        return any(packer.has_choice(call) for call in calls)
 
 
 def _pack(packed: PackedActivations, packer: ConvolutionPacker, node: Node) -> tuple[Replacement | None, str | None]:

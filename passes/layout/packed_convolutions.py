@@ -9,12 +9,14 @@ conv(x, W), 3 x 3       -> call_tir(winograd_convolution, pack(x), pack(G W G^T)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from tvm import relax, te, tirx
 
 from lepton_compiler.core.lone_operators import OpPattern
+from lepton_compiler.core.node_names import node_of
 from lepton_compiler.core.tensor_expressions import te_compute
 from lepton_compiler.passes.canonicalize.constant_arrays import constant
 from lepton_compiler.passes.layout.pack_weights import pack_convolution_weight, pack_winograd_weight
@@ -35,6 +37,7 @@ from lepton_compiler.passes.lowering.row_major import flatten
 from lepton_compiler.passes.main_graph import Node, Replacement
 from lepton_compiler.passes.precision.bfloat16_tensors import is_bfloat16, pair_up, stored_operand
 from lepton_compiler.passes.winograd.choose_algorithm import Choice, WinogradPolicy
+from lepton_compiler.passes.winograd.measured_algorithms import LayerTimes
 from lepton_compiler.passes.winograd.winograd_compute import winograd_convolution
 from lepton_compiler.targets.spec import TargetSpec
 
@@ -54,10 +57,12 @@ class ConvolutionPacker:
     Attributes:
         target: For vector lanes and the cost model.
         winograd: When Winograd's algorithms may be used.
+        times: What was measured of layers, by the model's node of the convolution.
     """
 
     target: TargetSpec
     winograd: WinogradPolicy
+    times: Mapping[str, LayerTimes] = field(default_factory=dict)
 
     def why_not(self, call: relax.Call) -> str | None:
         """Why a convolution stays outside of packed regions, None where it doesn't."""
@@ -95,6 +100,13 @@ class ConvolutionPacker:
             return f"Winograd's algorithm in float32 is faster ({choice.reason})"
         return None
 
+    def has_choice(self, call: relax.Call) -> bool:
+        """Whether several algorithms can compute a convolution, as far as its window goes."""
+        if self.why_not(call) is not None:
+            return False
+        _, window = weight_and_window(call)
+        return _why_not_winograd(call, window) is None
+
     def pack(self, packed: PackedActivations, node: Node) -> tuple[Replacement, str | None]:
         """The packed form of a convolution for which ``why_not`` finds nothing, and why it is not Winograd's."""
         call = node.value
@@ -106,7 +118,9 @@ class ConvolutionPacker:
         if is_interleaved(call):
             return self._interleaved(packed, node, kernel), None
         pairs = self._has_pairs(packed, node)
-        choice = self._choose(call, weight, window, _BFLOAT16_RATE if pairs else 1.0)
+        choice = self._choose(
+            call, weight, window, _BFLOAT16_RATE if pairs else 1.0, self.times.get(node_of(node.name))
+        )
         # What multiplies pairs of bfloat16 was chosen when the precision was.
         if choice is not None and choice.transform is not None and not pairs:
             result = self._winograd(packed, node, kernel, weight, window, choice)
@@ -216,13 +230,20 @@ class ConvolutionPacker:
             constant(transformed),
         )
 
-    def _choose(self, call: relax.Call, weight: np.ndarray, window: Window, direct_rate: float = 1.0) -> Choice | None:
+    def _choose(
+        self,
+        call: relax.Call,
+        weight: np.ndarray,
+        window: Window,
+        direct_rate: float = 1.0,
+        times: LayerTimes | None = None,
+    ) -> Choice | None:
         """Which algorithm a 3 by 3 convolution takes; None for others."""
         if _why_not_winograd(call, window) is not None:
             return None
         batch, _, *output = call.ty.shape.values
         sizes = [int(size) if isinstance(size, tirx.IntImm) else None for size in (batch, *output)]
-        return self.winograd.choose(self.target, weight.shape, sizes, direct_rate)
+        return self.winograd.choose(self.target, weight.shape, sizes, direct_rate, times)
 
 
 def _why_not_winograd(call: relax.Call, window: Window) -> str | None:

@@ -45,8 +45,10 @@ class WinogradTransform:
         Returns:
             ``[size * size, out_channels, in_channels]`` of the weight's type.
         """
-        exact = np.einsum("ia,ocab,jb->ijoc", self.kernel, weight.astype(np.float64), self.kernel, optimize=True)
-        return exact.reshape(self.size**2, *weight.shape[:2]).astype(weight.dtype)
+        # G g G^T of all kernels as one product of matrices, with the kernels as columns.
+        both = np.kron(self.kernel, self.kernel)
+        columns = weight.reshape(-1, KERNEL_SIZE**2).T.astype(np.float64)
+        return (both @ columns).astype(weight.dtype).reshape(self.size**2, *weight.shape[:2])
 
     def expected_error(self) -> float:
         """Estimate of the largest rounding error in float32, as a share of the output's range.

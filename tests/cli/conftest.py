@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from small_onnx_models import write_conv_model, write_tunable_model
+from small_onnx_models import write_conv_model, write_tunable_model, write_winograd_model
 
 from lepton_compiler.cli.main import main
 
@@ -33,6 +33,12 @@ def fixed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tunable_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One kernel with knobs."""
     return write_tunable_model(tmp_path_factory.mktemp("models") / "tunable.onnx")
+
+
+@pytest.fixture(scope="session")
+def winograd_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers that several algorithms can compute."""
+    return write_winograd_model(tmp_path_factory.mktemp("models") / "winograd.onnx")
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,23 @@ def write_tunable_model(path: Path) -> Path:
     return write_model(path, nodes, {"image": (TensorProto.FLOAT, [1, 16, 6, 7])}, {"relu": 4}, weights)
 
 
+def write_winograd_model(path: Path) -> Path:
+    """Two 3x3 convolutions with stride 1 and their ReLUs, for which the cost model takes F(4x4, 3x3)."""
+    generator = np.random.default_rng(7)
+    weights = {
+        "first": generator.standard_normal((64, 32, 3, 3)).astype(np.float32) / 17,
+        "second": generator.standard_normal((64, 64, 3, 3)).astype(np.float32) / 24,
+        "bias": generator.standard_normal(64).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "first", "bias"], ["conv1"], "/a/conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["conv1"], ["relu1"], "/a/relu"),
+        helper.make_node("Conv", ["relu1", "second", "bias"], ["conv2"], "/b/conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["conv2"], ["y"], "/b/relu"),
+    ]
+    return write_model(path, nodes, {"image": (TensorProto.FLOAT, [1, 32, 28, 28])}, {"y": 4}, weights)
+
+
 def write_unsupported_model(path: Path) -> Path:
     """Two operators that nobody can convert, one of them twice."""
     nodes = [

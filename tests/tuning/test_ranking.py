@@ -11,7 +11,7 @@ from sample_records import RECORD, V3, V4, record, write_log, wrong
 from lepton_compiler.tuning.database import Database
 from lepton_compiler.tuning.knob_check import why_knobs_do_not_fit
 from lepton_compiler.tuning.log_reader import Entry, ProblemKind
-from lepton_compiler.tuning.ranking import ranked
+from lepton_compiler.tuning.ranking import ranked, refusal_of
 from lepton_compiler.tuning.record import Outcome, Status, TunedTarget, TuningRecord, Versions
 
 NEXT_VERSION = Versions("0.2.0", "0.27.0.post1", "22")
@@ -30,7 +30,7 @@ def test_fastest_first_and_each_candidate_once() -> None:
 def test_failures_are_not_ranked() -> None:
     failures = [
         record(chunks=i, outcome=Outcome.failed(status, "why"))
-        for i, status in enumerate(status for status in Status if status is not Status.OK)
+        for i, status in enumerate(status for status in Status if status not in (Status.OK, Status.INEXACT_IN_MODEL))
     ]
     assert order(*failures, record(9.0, 77)) == [(9.0, 77)]
     assert order(*failures) == []
@@ -45,6 +45,17 @@ def test_the_order_of_lines_decides_nothing() -> None:
         record(0.5, 4),
     ]
     assert {tuple(order(*each)) for each in itertools.permutations(records)} == {((1.0, 3), (1.0, 2), (1.0, 1))}
+
+
+def test_a_kernel_that_was_not_exact_enough_is_out_with_all_its_knobs() -> None:
+    inexact = record(chunks=4, outcome=Outcome.failed(Status.INEXACT_IN_MODEL, "off"), time="2026-02-01T00:00:00Z")
+    assert order(record(1.0, 1), record(2.0, 2), inexact) == []
+    newer = record(3.0, 3, versions=Versions("99.0", "1", "1"), time="2026-03-01T00:00:00Z")
+    assert order(record(1.0, 1), inexact, newer) == [(3.0, 3)]
+    entries = [Entry(item, Path("log"), line) for line, item in enumerate([record(1.0, 1), inexact], 1)]
+    assert refusal_of(entries) is entries[1]
+    assert refusal_of(entries[:1]) is None
+    assert refusal_of([*entries, Entry(newer, Path("log"), 3)]) is None
 
 
 def test_knobs_that_were_wrong_once_are_out() -> None:

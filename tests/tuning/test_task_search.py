@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,14 @@ from landscape import ANCHOR, BEST, CANDIDATES, DEFAULT, SIZE, knob_values, outc
 
 from lepton_compiler.tuning.cost_model import CostModel, KernelSize, Sample
 from lepton_compiler.tuning.record import Outcome, Status
-from lepton_compiler.tuning.task_scheduler import expected_gain, is_done, next_task
+from lepton_compiler.tuning.task_scheduler import (
+    FEW_TRIALS,
+    best_seconds,
+    expected_gain,
+    is_beaten,
+    is_done,
+    next_task,
+)
 from lepton_compiler.tuning.task_search import TaskSearch
 
 UNKNOWN_SIZE = KernelSize(0, 0, ())
@@ -205,3 +213,55 @@ def test_a_kernel_whose_candidates_all_fail_does_not_take_all_trials() -> None:
     failing = new_search("failing", calls=10)
     failing.add(failing.next(CostModel()), CRASH)
     assert next_task([failing, measured("working", 1, [1e-4] * 30)], None) is not failing
+
+
+def rivals(*seconds_of: tuple[str, list[float]]) -> list[TaskSearch]:
+    """Searches of kernels that compute one layer, each with the times of its candidates."""
+    layer = tuple(f"w1-{name}" for name, _ in seconds_of)
+    searches = []
+    for name, times in seconds_of:
+        search = TaskSearch(replace(task(name), layer=layer), SIZE, 0)
+        for knobs, time in zip(CANDIDATES, times, strict=False):
+            del search._open[knobs]
+            search.add(knobs, Outcome.ok(time, 1e-9, 15))
+        searches.append(search)
+    return searches
+
+
+def test_an_algorithm_that_can_not_win_gets_few_trials() -> None:
+    slow, fast = rivals(("slow", [2e-4] * FEW_TRIALS), ("fast", [1e-4] * 40))
+    assert is_beaten(slow, best_seconds([slow, fast], {}))
+    assert not is_beaten(fast, best_seconds([slow, fast], {}))
+    assert next_task([slow, fast], None) is fast
+
+
+def test_every_algorithm_gets_its_default_and_a_handful() -> None:
+    slow, fast = rivals(("slow", [2e-4] * (FEW_TRIALS - 1)), ("fast", [1e-4] * 40))
+    assert not is_beaten(slow, best_seconds([slow, fast], {}))
+    assert next_task([slow, fast], None) is slow
+
+
+def test_an_algorithm_that_is_near_goes_on() -> None:
+    near, fast = rivals(("near", [1.1e-4] * 8), ("fast", [1e-4] * 8))
+    assert not is_beaten(near, best_seconds([near, fast], {}))
+
+
+def test_known_times_of_other_algorithms_count() -> None:
+    (slow, _) = rivals(("slow", [2e-4] * FEW_TRIALS), ("known", []))
+    assert next_task([slow], None) is slow
+    assert next_task([slow], None, {"w1-known": 1e-4}) is None
+    assert next_task([slow], None, {"w1-another": 1e-4}) is slow
+
+
+def test_an_algorithm_that_may_not_be_taken_beats_none() -> None:
+    slow, fast = rivals(("slow", [2e-4] * FEW_TRIALS), ("fast", [1e-4] * 8))
+    fast.problem = "not exact enough"
+    assert next_task([slow, fast], None) is slow
+
+
+def test_kernels_of_the_model_are_tried_before_those_that_could_take_their_place() -> None:
+    tried = measured("tried", 100, [1.0])
+    other = TaskSearch(replace(task("other"), stands_for=("kernel",)), SIZE, 0)
+    own = new_search("own")
+    assert next_task([tried, other, own], None) is own
+    assert next_task([tried, other], None) is other

@@ -13,6 +13,7 @@ from lepton_compiler.core.errors import InternalError
 from lepton_compiler.passes.layout.pack_activations import PackActivations
 from lepton_compiler.passes.layout.packed_activations import pack_channels
 from lepton_compiler.passes.winograd.choose_algorithm import WinogradPolicy
+from lepton_compiler.passes.winograd.measured_algorithms import LayerTimes, MeasuredTime
 
 DIRECT = PackActivations(WinogradPolicy(enabled=False))
 LANES = 4
@@ -218,6 +219,42 @@ def test_winograd_says_why():
     assert result.rewrites[0].what.startswith("Winograd F(4x4, 3x3): estimated 0.")
     result = run_pass(DIRECT, build_module(build, (1, 32, 40, 40)))
     assert list(reasons(result).values()) == ["direct: Winograd is switched off"]
+
+
+class Times:
+    """Has the same times for every node, and remembers what it was asked."""
+
+    def __init__(self, times: LayerTimes) -> None:
+        self.times = times
+        self.packed: dict[str, list[str]] = {}
+
+    def find(self, algorithms, pack, target):
+        self.packed = {name: _operators(pack(name)) for name in algorithms}
+        return self
+
+    def get(self, node):
+        return self.times
+
+
+def test_measured_times_choose_among_all_algorithms():
+    def build(emit, x):
+        return emit(relax.op.nn.conv2d(x, seeded_weight(32, 32, 3, 3), padding=[1] * 4))
+
+    group = {"direct": MeasuredTime(1e-6, "log:1"), "F(4x4, 3x3)": MeasuredTime(2e-6, "log:2")}
+    source = Times(LayerTimes((group,)))
+    result = run_pass(PackActivations(measured=source), build_module(build, (1, 32, 40, 40)))
+    assert list(source.packed) == ["direct", "F(2x2, 3x3)", "F(4x4, 3x3)"]
+    assert list(reasons(result).values()) == ["direct: measured 1.0 us (log:1), F(4x4, 3x3) 2.0 us (log:2)"]
+
+
+@pytest.mark.parametrize(("kernel", "strides", "enabled"), [(1, 1, True), (3, 2, True), (3, 1, False)])
+def test_nobody_is_asked_where_there_is_no_choice(kernel, strides, enabled):
+    def build(emit, x):
+        return emit(relax.op.nn.conv2d(x, seeded_weight(32, 32, kernel, kernel), strides=[strides] * 2))
+
+    source = Times(LayerTimes())
+    run_pass(PackActivations(WinogradPolicy(enabled), source), build_module(build, (1, 32, 40, 40)))
+    assert source.packed == {}
 
 
 @pytest.mark.parametrize("channels", [8, 5, 1])
