@@ -17,6 +17,7 @@ from tvm import tirx
 from tvm.ir import TensorRegion, Var
 from tvm.ir.expr import TensorLoad
 from tvm.s_tir import SBlock, Schedule
+from tvm.s_tir.schedule import LoopRV
 from tvm_ffi import WalkResult, structural_equal, structural_walk
 
 from lepton_compiler.targets.cpu.block_analysis import Axis, BlockInfo, element_bits, iterations, uses
@@ -24,6 +25,8 @@ from lepton_compiler.targets.cpu.loop_tail import peel_tail
 from lepton_compiler.targets.cpu.parallel_grain import PARALLEL_THRESHOLD, is_worth_sharing, parallelize_outer
 from lepton_compiler.targets.spec import TargetSpec
 
+_MOST_NEIGHBOURS = 16
+"""Elements of an operand's last dimension that are worth keeping near."""
 SHORTEST_VECTOR_LOOP = 4
 """Iterations below which a loop stays scalar."""
 
@@ -70,11 +73,34 @@ def schedule_elementwise(
         piece, vectors, lane = sch.split(inner, [chosen.pieces, None, chosen.lanes])
         outer = [piece]
         done = size is not None and size % (chosen.pieces * chosen.lanes) == 0
+    tiled = len(outer) + count == len(loops) and _turn_in_tiles(sch, info, outer, [vectors, lane])
     sch.vectorize(lane)
     if not done:
         peel_tail(sch, vectors)
     parallel = share and outer and parallelize_outer(sch, outer) is not None
-    return f"vectors of {chosen.lanes}" + (" parallel" if parallel else "")
+    return f"vectors of {chosen.lanes}" + (" in tiles" if tiled else "") + (" parallel" if parallel else "")
+
+
+def _turn_in_tiles(sch: Schedule, info: BlockInfo, outer: list[LoopRV], inner: list[LoopRV]) -> bool:
+    """Moves the axis along which a transposed operand is contiguous inside, where its lines are near.
+
+    An output vector reads one element of many lines; the next elements of these lines belong to the neighbours along
+    that axis. What stays outside stays in ``outer``; ``inner`` are the loop over vectors and that over lanes.
+    """
+    reads = sch.get(info.block).reads
+    near = [i for i, axis in enumerate(info.axes[: len(outer)]) if any(_ends_with(region, axis) for region in reads)]
+    if not near:
+        return False
+    vectors, lane = inner
+    sch.reorder(*outer[near[0] + 1 :], vectors, outer[near[0]], lane)
+    del outer[near[0]]
+    return True
+
+
+def _ends_with(region: TensorRegion, axis: Axis) -> bool:
+    """Whether an operand's last dimension is an axis, and so short that its lines are one or two of the cache's."""
+    last = region.region[-1]
+    return last.min.same_as(axis.variable) and axis.extent is not None and 1 < axis.extent <= _MOST_NEIGHBOURS
 
 
 def _fusable_axes(sch: Schedule, info: BlockInfo) -> int:

@@ -94,6 +94,18 @@ def test_data_movement_is_exact(target, name, shape):
     np.testing.assert_array_equal(result, reference(data))
 
 
+@at_every_level
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16])
+@pytest.mark.parametrize("shape", [(1, 2, 7, 7), (2, 3, 5, 33), ("n", 2, "h", 20)])
+def test_channels_of_a_vector_are_taken_apart_tile_by_tile(target, lanes, shape):
+    compiled = compile_operator(
+        lambda emit, x: relax.op.permute_dims(x, [0, 1, 4, 2, 3]), (*shape, lanes), target=target
+    )
+    assert "in tiles" in compiled.kernel.schedule
+    data = random(*[3 if isinstance(size, str) else size for size in shape], lanes)
+    np.testing.assert_array_equal(compiled(data), np.transpose(data, [0, 1, 4, 2, 3]))
+
+
 @st.composite
 def _chains(draw):
     rank = draw(st.integers(1, 4))

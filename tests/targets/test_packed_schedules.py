@@ -180,7 +180,7 @@ class _Always(WinogradPolicy):
     def __init__(self, transform) -> None:
         object.__setattr__(self, "transform", transform)
 
-    def choose(self, target, weight, output, direct_rate=1.0):
+    def choose(self, target, weight, output, direct_rate=1.0, times=None):
         from lepton_compiler.passes.winograd.choose_algorithm import Choice
 
         return Choice(self.transform, "the test asks for it")
