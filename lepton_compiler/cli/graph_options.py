@@ -107,11 +107,23 @@ def _with_options(command: Command, options: Sequence[Callable[[Any], Any]]) -> 
             keep_fp32=keep_fp32,
             tuning_logs=tuning_logs,
         )
+        _check_agreement(compilation)
         return command(*args, compilation=compilation, **others)
 
     for option in reversed(options):
         with_options = option(with_options)
     return with_options  # pyright: ignore[reportReturnType] (click calls it with the options, whatever the verb takes)
+
+
+def _check_agreement(compilation: CompileOptions) -> None:
+    """Refuses options that contradict each other before anything is read.
+
+    Raises:
+        UsageError: Two do.
+    """
+    contradiction = compilation.contradiction()
+    if contradiction is not None:
+        raise click.UsageError(contradiction)
 
 
 def _check_not_compiled(model: Path | None) -> None:
