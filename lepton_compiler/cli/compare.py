@@ -164,16 +164,21 @@ def _all_agree(comparisons: list[OutputComparison]) -> bool:
     return all(comparison.agrees for comparison in comparisons)
 
 
+def _error_texts(entry: OutputComparison) -> tuple[str, ...]:
+    """The four numbers of a row; dashes where nothing was measured."""
+    if not entry.is_measured:
+        return ("-",) * 4
+    of_range = entry.max_abs / entry.reference_range
+    return f"{entry.max_abs:.3g}", f"{of_range:.2g}", f"{entry.max_rel:.3g}", f"{entry.cosine:.8f}"
+
+
 def _show(comparisons: list[OutputComparison], tolerance: Tolerance) -> None:
     rows = [
         (
             entry.name,
             shape_text(entry.shape),
             entry.dtype,
-            f"{entry.max_abs:.3g}",
-            f"{entry.max_abs / entry.reference_range:.2g}",
-            f"{entry.max_rel:.3g}",
-            f"{entry.cosine:.8f}",
+            *_error_texts(entry),
             "agrees" if entry.agrees else "; ".join(entry.reasons),
         )
         for entry in comparisons

@@ -48,6 +48,8 @@ Feed = Mapping[str, "np.ndarray"]
 
 _TYPICAL_SIZE = 64
 """What a symbolic dimension is taken for where inputs are random."""
+_NO_ERRORS = ("-", "-", "-")
+"""In the place of the errors of an output of which no element was compared."""
 
 
 @click.command("compile", short_help="Compile an ONNX file to a shared library.")
@@ -173,9 +175,14 @@ def _show_errors(errors: list[OutputComparison] | str) -> None:
         return
     rows = [
         (entry.name, f"{entry.max_abs:.3g}", f"{entry.max_abs / entry.reference_range:.2g}", f"{entry.cosine:.6f}")
+        if entry.is_measured
+        else (entry.name, *_NO_ERRORS)
         for entry in errors
     ]
     show_table("against the same model in fp32", ("output", "max abs error>", "of range>", "cosine>"), rows)
+    for entry in errors:
+        if not entry.is_measured:
+            warn(f'output "{entry.name}" is not compared with fp32: {"; ".join(entry.reasons)}')
 
 
 def _document(report: CompileReport, timer: PassTimer, errors: list[OutputComparison] | str | None) -> dict[str, Any]:

@@ -65,6 +65,20 @@ def test_errors_are_those_of_the_rounding(lepton, two_products: Path, tmp_path: 
     assert fp32["max_abs"] == 0
 
 
+@needs_bfloat16
+def test_outputs_that_are_nan_have_no_errors(lepton, two_products: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "inf.npz"
+    np.savez(inputs, x=np.full((9, 16), np.inf, np.float32))
+    arguments = ("--precision", "bf16", "--check-inputs", inputs)
+    result = lepton("compile", two_products, "-o", tmp_path / "model.so", *arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].split() == ["y", "-", "-", "-"]
+    assert (
+        'output "y" is not compared with fp32: nothing was compared: no element is finite on both sides'
+        in _one_line(result.stderr)
+    )
+
+
 def test_a_model_in_fp32_is_not_compared(lepton, two_products: Path, tmp_path: Path) -> None:
     result = lepton("compile", two_products, "-o", tmp_path / "model.so", "--format", "json")
     assert json.loads(result.stdout)["errors_against_fp32"] is None
