@@ -211,6 +211,7 @@ def test_products_that_stay_are_counted_in_words_that_agree(
     assert result.exit_code == 0, result.output
     done = "fp32: 0" if kept == 2 else "mixed: 1"
     assert f"{done} of 2 products; {text}" in result.stdout
+    assert f"{done} of 2 products; {text}" in lepton("inspect", tmp_path / "model.so").stdout
     assert read_manifest(tmp_path / "model.so").precision == done.partition(":")[0]
 
 
