@@ -117,8 +117,13 @@ def reference_of(model: Path, reference: Path | None) -> Path:
     """The ONNX file that peers run.
 
     Raises:
-        UserError: MODEL is an artifact and no ONNX file is given, or both are ONNX files.
+        UserError: MODEL is an artifact and no ONNX file is given, or both are ONNX files, or the reference is none.
     """
+    if reference is not None and is_artifact(reference):
+        raise UserError(
+            f"{reference} is a compiled artifact, and peers run ONNX files: the second argument, REFERENCE.onnx, is "
+            "the file that the artifact, the first one, was compiled from"
+        )
     if is_artifact(model):
         if reference is None:
             raise UserError(f"{model} is an artifact; give the ONNX file that it was compiled from as second argument")
