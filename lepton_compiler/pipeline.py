@@ -53,9 +53,12 @@ def build_pipeline(options: CompileOptions, measured: MeasuredAlgorithms | None 
         measured: Who knows the times of algorithms; None for the logs that ``options`` name.
 
     Raises:
-        UserError: A disabled pass does not exist, or later stages can't do without it.
+        UserError: A disabled pass doesn't exist, or later stages can't do without it, or options contradict each other.
         TuningLogError: There is no tuning log where one was named.
     """
+    contradiction = options.contradiction()
+    if contradiction is not None:
+        raise UserError(contradiction)
     tuned = TunedKnobs.load(options.tuning_logs) if options.tuning_logs else None
     if measured is None and tuned is not None:
         measured = MeasuredAlgorithms(tuned.database, LOWERING)

@@ -60,12 +60,18 @@ class Replacement:
     Attributes:
         value: A new call, or a variable or constant that stands for the node from here on.
         what: What was done, in one sentence.
-        name: Name of the new binding, the node's own unless given.
+        taken_in: Names of other nodes whose work the new value does; what was done is recorded on them, too.
+        name: Name of the new binding, unless that is made of the node's own and those that it took in.
     """
 
     value: relax.Expr
     what: str
+    taken_in: tuple[str, ...] = ()
     name: str | None = None
+
+    def nodes_with(self, node: str) -> str:
+        """The name of all nodes whose work the new value does in the place of ``node``."""
+        return join_names(*self.taken_in, node)
 
 
 class MainGraph:
@@ -121,7 +127,7 @@ class MainGraph:
         """
         value = replacement.value
         if isinstance(value, relax.Call | relax.TupleGetItem):
-            value = self.emit(replacement.name or node.name, value)
+            value = self.emit(replacement.name or replacement.nodes_with(node.name), value)
         if not same_type(value.ty, node.var.ty):
             raise InternalError(f"node {node.name} is of type {node.var.ty}, its replacement of type {value.ty}")
         self._map(node.var, value)
@@ -246,7 +252,7 @@ def rewrite_main(module: tvm.IRModule, rule: Callable[[MainGraph, Node], Replace
         outcome = rule(graph, node)
         if isinstance(outcome, Replacement):
             graph.replace(node, outcome)
-            rewrites.append(Rewrite(node.name, outcome.what))
+            rewrites.append(Rewrite(outcome.nodes_with(node.name), outcome.what))
             continue
         if isinstance(outcome, Decline):
             declines.append(outcome)

@@ -29,6 +29,7 @@ from lepton_compiler.core.manifest import (
     TuningEntry,
     WeightsEntry,
 )
+from lepton_compiler.core.options import CONVERT_PRECISION, CompileOptions
 from lepton_compiler.core.program import Program
 from lepton_compiler.targets.cpu.knobs import TUNED_ATTRIBUTE
 
@@ -53,7 +54,7 @@ def describe(
     return Manifest(
         format=FORMAT,
         compiler_version=lepton_compiler.__version__,
-        precision=program.precision,
+        precision=_precision(program),
         versions={"tvm": tvm.__version__, "zig": zig_version()},
         model=ModelEntry(model_name, program.source.sha256, program.source.opset, dict(program.source.metadata)),
         target=TargetEntry(program.target.name, program.target.architecture.value, program.target.cpu_features),
@@ -70,6 +71,12 @@ def describe(
         kernels=_kernels(program.module, plan, work),
         passes=pass_entries(program),
     )
+
+
+def _precision(program: Program) -> str:
+    """The precision asked for where at least one product was converted to it, else the one that all of them kept."""
+    converted = any(record.pass_name == CONVERT_PRECISION and record.rewrites for record in program.history)
+    return program.precision if converted else CompileOptions.precision
 
 
 def _entries(names: Sequence[str], tensors: Sequence[Tensor]) -> tuple[TensorEntry, ...]:

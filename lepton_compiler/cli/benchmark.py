@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from lepton_compiler.cli.benchmark_resources import ResourceOptions, run_resources
-from lepton_compiler.cli.benchmark_suite import TIMED_PACKAGES, SuiteOptions, list_suite, run_suite
+from lepton_compiler.cli.benchmark_suite import (
+    TIMED_PACKAGES,
+    SuiteOptions,
+    list_suite,
+    run_suite,
+    warn_of_precisions,
+)
 from lepton_compiler.cli.compare import check_same_model, reference_of
 from lepton_compiler.cli.graph_options import GRAPH_OPTIONS, graph_options
 from lepton_compiler.cli.model_argument import as_artifact, is_artifact, make_feed
@@ -38,7 +44,8 @@ _OF_ONE_MODEL = (
     *(option for option in GRAPH_OPTIONS if option != "precision"),
 )
 _OF_THE_SUITE = {
-    "batch": '--input-shapes gives one model its batch: --input-shapes "NAME:[{batch},...]", with all dimensions',
+    "batch": '--input-shapes gives one model its batch: --input-shapes "NAME:[{batch},...]", with all dimensions; '
+    "a model that was exported with a fixed batch has to be exported again with a symbolic one for that",
     "symbolic_batch": '--input-shapes names symbolic dimensions of one model: --input-shapes "NAME:[batch,...]"',
     "resources": "`lepton compile --print-time` and `lepton inspect` say what one model takes",
     "output": "of one model, --format json prints everything measured",
@@ -256,6 +263,7 @@ def _benchmark_one(
         with load(library) as loaded:
             if onnx_file is not None:
                 check_same_model(loaded.manifest, onnx_file)
+            warn_of_precisions(loaded.manifest.precision, peers)
             inputs = options.inputs_file, options.seed
             feed = make_feed(loaded.inputs, options.shapes, *inputs, allow_nan=options.allow_nan)
         for number in threads:

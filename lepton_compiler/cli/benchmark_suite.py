@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,18 @@ def list_suite(output_format: str) -> None:
     show_table(None, ("name", "model", "inputs at batch 1"), rows)
 
 
+def warn_of_precisions(precision: str, peers: Sequence[str]) -> None:
+    """Says which peers compute in another precision, so that their times don't compare like with like."""
+    from lepton_compiler.evaluation.runner import PEERS, is_of_precision
+
+    for name in peers:
+        if not is_of_precision(PEERS[name], precision):
+            warn(
+                f"{name} computes in {PEERS[name].precision}, Lepton in {precision}: the precisions differ, so that "
+                "their times don't compare like with like"
+            )
+
+
 def run_suite(options: SuiteOptions, output_format: str) -> int:
     """Measures, prints and writes; the exit code says whether a model failed.
 
@@ -110,6 +122,7 @@ def _request(options: SuiteOptions) -> SuiteRequest:
         require_peer(name, f"a benchmark against {name}")
     if not peers and options.peers is None:
         warn("no peer is installed, so that there is nothing to compare with: pip install 'lepton-compiler[peers]'")
+    warn_of_precisions(options.precision, peers)
     threads = options.threads or tuple(range(1, len(processors_for(_MOST_THREADS)) + 1))
     require_processors(max(threads))
     return SuiteRequest(

@@ -117,8 +117,13 @@ def reference_of(model: Path, reference: Path | None) -> Path:
     """The ONNX file that peers run.
 
     Raises:
-        UserError: MODEL is an artifact and no ONNX file is given, or both are ONNX files.
+        UserError: MODEL is an artifact and no ONNX file is given, or both are ONNX files, or the reference is none.
     """
+    if reference is not None and is_artifact(reference):
+        raise UserError(
+            f"{reference} is a compiled artifact, and peers run ONNX files: the second argument, REFERENCE.onnx, is "
+            "the file that the artifact, the first one, was compiled from"
+        )
     if is_artifact(model):
         if reference is None:
             raise UserError(f"{model} is an artifact; give the ONNX file that it was compiled from as second argument")
@@ -164,16 +169,21 @@ def _all_agree(comparisons: list[OutputComparison]) -> bool:
     return all(comparison.agrees for comparison in comparisons)
 
 
+def _error_texts(entry: OutputComparison) -> tuple[str, ...]:
+    """The four numbers of a row; dashes where nothing was measured."""
+    if not entry.is_measured:
+        return ("-",) * 4
+    of_range = entry.max_abs / entry.reference_range
+    return f"{entry.max_abs:.3g}", f"{of_range:.2g}", f"{entry.max_rel:.3g}", f"{entry.cosine:.8f}"
+
+
 def _show(comparisons: list[OutputComparison], tolerance: Tolerance) -> None:
     rows = [
         (
             entry.name,
             shape_text(entry.shape),
             entry.dtype,
-            f"{entry.max_abs:.3g}",
-            f"{entry.max_abs / entry.reference_range:.2g}",
-            f"{entry.max_rel:.3g}",
-            f"{entry.cosine:.8f}",
+            *_error_texts(entry),
             "agrees" if entry.agrees else "; ".join(entry.reasons),
         )
         for entry in comparisons

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from lepton_compiler.cli.options import (
     parse_shapes,
     target_option,
 )
+from lepton_compiler.cli.precision_text import precision_text
 from lepton_compiler.cli.rendering import (
     bytes_text,
     plain,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lepton_compiler.core.instruments import PassTimer
-    from lepton_compiler.core.manifest import Manifest, TensorEntry
+    from lepton_compiler.core.manifest import TensorEntry
     from lepton_compiler.driver import CompileReport
     from lepton_compiler.evaluation.comparison import OutputComparison
     from lepton_compiler.runtime.model import Model
@@ -46,9 +46,10 @@ if TYPE_CHECKING:
 Feed = Mapping[str, "np.ndarray"]
 """Input tensors by name."""
 
-CONVERT_PRECISION = "convert-precision"
 _TYPICAL_SIZE = 64
 """What a symbolic dimension is taken for where inputs are random."""
+_NO_ERRORS = ("-", "-", "-")
+"""In the place of the errors of an output of which no element was compared."""
 
 
 @click.command("compile", short_help="Compile an ONNX file to a shared library.")
@@ -110,7 +111,7 @@ def command(
     if output_format == "json":
         show_json(_document(report, timer, errors))
         return
-    _show_summary(report, options.tuning_logs)
+    _show_summary(report, options)
     if errors is not None:
         _show_errors(errors)
     if print_time:
@@ -174,9 +175,14 @@ def _show_errors(errors: list[OutputComparison] | str) -> None:
         return
     rows = [
         (entry.name, f"{entry.max_abs:.3g}", f"{entry.max_abs / entry.reference_range:.2g}", f"{entry.cosine:.6f}")
+        if entry.is_measured
+        else (entry.name, *_NO_ERRORS)
         for entry in errors
     ]
     show_table("against the same model in fp32", ("output", "max abs error>", "of range>", "cosine>"), rows)
+    for entry in errors:
+        if not entry.is_measured:
+            warn(f'output "{entry.name}" is not compared with fp32: {"; ".join(entry.reasons)}')
 
 
 def _document(report: CompileReport, timer: PassTimer, errors: list[OutputComparison] | str | None) -> dict[str, Any]:
@@ -198,7 +204,7 @@ def _document(report: CompileReport, timer: PassTimer, errors: list[OutputCompar
     }
 
 
-def _show_summary(report: CompileReport, tuning_logs: tuple[Path, ...]) -> None:
+def _show_summary(report: CompileReport, options: CompileOptions) -> None:
     manifest = report.manifest
     weights = manifest.weights
     place = f"in {weights.file}, which must stay beside the library" if weights.file else "inside"
@@ -208,30 +214,16 @@ def _show_summary(report: CompileReport, tuning_logs: tuple[Path, ...]) -> None:
     show_facts(
         [
             ("wrote", f"{report.output} ({bytes_text(report.artifact_bytes)}) for {manifest.target.name}"),
-            *([] if manifest.precision == "fp32" else [("precision", _precision_text(manifest))]),
+            *([] if options.precision == "fp32" else [("precision", precision_text(manifest))]),
             ("inputs", _tensors(manifest.inputs)),
             ("outputs", _tensors(manifest.outputs)),
             ("weights", f"{bytes_text(weights.bytes)} {place}"),
             ("kernels", f"{len(manifest.kernels)} calls of {distinct} kernels"),
-            *([("tuned", tuned_text(manifest, tuning_logs))] if tuning_logs else []),
+            *([("tuned", tuned_text(manifest, options.tuning_logs))] if options.tuning_logs else []),
             ("memory", _memory_text(report)),
             ("seconds", f"{total:.1f} ({steps})"),
         ]
     )
-
-
-def _precision_text(manifest: Manifest) -> str:
-    """How many products were converted; the reasons of the others stand in ``lepton inspect --why``."""
-    done = next(entry for entry in manifest.passes if entry.name == CONVERT_PRECISION)
-    total = len(done.rewrites) + len(done.declines)
-    text = f"{manifest.precision}: {len(done.rewrites)} of {total} products"
-    reasons = Counter(reason.partition(" (")[0] for _, reason in done.declines)
-    return text + "".join(f"; {_kept_text(reason, count)}" for reason, count in reasons.most_common(3))
-
-
-def _kept_text(reason: str, count: int) -> str:
-    """``"1 stays float32: ..."``, ``"17 stay float32: ..."``: the sentence of the pass is about one product."""
-    return f"{count} {reason}" if count == 1 else f"{count} {reason.replace('stays', 'stay', 1)}"
 
 
 def _tensors(entries: tuple[TensorEntry, ...]) -> str:

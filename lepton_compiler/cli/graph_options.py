@@ -96,8 +96,6 @@ def _with_options(command: Command, options: Sequence[Callable[[Any], Any]]) -> 
         tuning_logs: tuple[Path, ...] = (),
         **others: Any,
     ) -> Any:
-        _check_not_compiled(others.get("model"))
-        _check_effect(no_winograd, precision)
         compilation = CompileOptions(
             disabled_passes=disabled_passes,
             winograd=not no_winograd,
@@ -107,6 +105,10 @@ def _with_options(command: Command, options: Sequence[Callable[[Any], Any]]) -> 
             keep_fp32=keep_fp32,
             tuning_logs=tuning_logs,
         )
+        # Without a model, which a verb may do without, that verb refuses the options, whatever they say.
+        if others.get("model") is not None:
+            _check_not_compiled(others["model"])
+            _check_effect(compilation)
         return command(*args, compilation=compilation, **others)
 
     for option in reversed(options):
@@ -114,29 +116,32 @@ def _with_options(command: Command, options: Sequence[Callable[[Any], Any]]) -> 
     return with_options  # pyright: ignore[reportReturnType] (click calls it with the options, whatever the verb takes)
 
 
-def _check_not_compiled(model: Path | None) -> None:
+def _check_not_compiled(model: Path) -> None:
     """Refuses all of them, and a target, for a model that is compiled.
 
     Raises:
         UsageError: One was given; the message names all of them.
     """
     ignored = given_options((*GRAPH_OPTIONS, "target"))
-    if ignored and model is not None and is_artifact(model):
+    if ignored and is_artifact(model):
         raise click.UsageError(f"{model} is compiled already: leave {', '.join(ignored)} out, or give its ONNX file")
 
 
-def _check_effect(no_winograd: bool, precision: str) -> None:
-    """Refuses what another option leaves without an effect.
+def _check_effect(compilation: CompileOptions) -> None:
+    """Refuses what another option leaves without an effect or contradicts, before anything is read.
 
     Raises:
         UsageError: It was given.
     """
-    if precision == "fp32" and given_options(("keep_fp32",)):
+    contradiction = compilation.contradiction()
+    if contradiction is not None:
+        raise click.UsageError(contradiction)
+    if compilation.precision == "fp32" and given_options(("keep_fp32",)):
         raise click.UsageError(
             "--keep-fp32 names products that stay float32, and with --precision fp32 all do: give --precision bf16 or "
             "mixed, or leave --keep-fp32 out"
         )
-    if no_winograd and given_options(("max_winograd_error",)):
+    if not compilation.winograd and given_options(("max_winograd_error",)):
         raise click.UsageError(
             "--no-winograd leaves no error for --max-winograd-error to bound: leave one of the two out"
         )

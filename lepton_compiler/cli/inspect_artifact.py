@@ -12,6 +12,7 @@ import click
 from lepton_compiler.cli.kernel_table import kernel_columns, kernel_rows, profile_summary
 from lepton_compiler.cli.kernel_tuning import tuned_kernels, tuned_text
 from lepton_compiler.cli.model_argument import make_feed
+from lepton_compiler.cli.precision_text import precision_text
 from lepton_compiler.cli.rendering import (
     bytes_text,
     progress,
@@ -82,6 +83,7 @@ def _show_facts(path: Path, manifest: Manifest) -> None:
             ("compiled by", f"Lepton {manifest.compiler_version} ({versions})"),
             ("target", f"{manifest.target.name} ({manifest.target.architecture})"),
             ("needs", ", ".join(manifest.target.cpu_features) or "no special processor features"),
+            ("precision", precision_text(manifest)),
             ("model", f"{manifest.model.name}, opset {manifest.model.opset}"),
             ("model hash", manifest.model.sha256),
             ("inputs", _tensors(manifest.inputs)),

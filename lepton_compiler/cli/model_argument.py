@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lepton_compiler.cli.rendering import warn
-from lepton_compiler.core.errors import InputError
+from lepton_compiler.core.errors import InputError, TargetError
 from lepton_compiler.core.options import CompileOptions, Dim
+from lepton_compiler.runtime.elf_sections import ELF_MAGIC
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lepton_compiler.evaluation.input_values import InputTensor
-
-_ELF_MAGIC = b"\x7fELF"
 
 
 def is_artifact(path: Path) -> bool:
@@ -26,7 +25,7 @@ def is_artifact(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            return file.read(len(_ELF_MAGIC)) == _ELF_MAGIC
+            return file.read(len(ELF_MAGIC)) == ELF_MAGIC
     except OSError:
         # Whoever reads the file as a model says what is wrong with it.
         return False
@@ -34,12 +33,24 @@ def is_artifact(path: Path) -> bool:
 
 @contextmanager
 def as_artifact(model: Path, options: CompileOptions, on_step: Callable[[str], None]) -> Iterator[Path]:
-    """The artifact ``model``, or one compiled from it into a folder that is removed afterwards."""
+    """The artifact ``model``, or one compiled from it into a folder that is removed afterwards.
+
+    Raises:
+        TargetError: It would be compiled for a target whose code this machine can't run.
+        LeptonError: It can't be compiled.
+    """
     if is_artifact(model):
         yield model
         return
-    from lepton_compiler.driver import compile_model
+    from lepton_compiler.driver import compile_model, resolve_target
+    from lepton_compiler.targets.registry import runs_here
 
+    target = resolve_target(options.target)
+    if not runs_here(target):
+        raise TargetError(
+            f"this machine can't run code for target {target.name}, and the model is compiled to be run here: leave "
+            "--target out, or name one of those that `lepton targets` says run here"
+        )
     with tempfile.TemporaryDirectory(prefix="lepton-run-") as folder:
         library = Path(folder) / f"{model.stem}.so"
         compile_model(model, library, options, on_step=on_step)

@@ -87,12 +87,13 @@ def command(
         with load(library, threads=threads) as loaded:
             feed = make_feed(loaded.inputs, shapes, inputs_file, seed, allow_nan=allow_nan)
             used_threads = loaded.threads
+            features = loaded.manifest.target.cpu_features
         on_step("measure the machine")
-        before = measure_peaks(used_threads)
+        before = measure_peaks(used_threads, cpu_features=features)
         on_step("run")
         profile = profile_model(library, feed, used_threads, runs)
         on_step("measure the machine again")
-        peaks = best_peaks(before, measure_peaks(used_threads))
+        peaks = best_peaks(before, measure_peaks(used_threads, cpu_features=features))
     warn_of_load(machine)
     _write_files(png_file, html_file, profile, peaks, machine)
     if output_format == "json":
@@ -149,11 +150,11 @@ def _tables(profile: ModelProfile, peaks: MachinePeaks, top: int | None = None) 
 
 
 def _sentences(profile: ModelProfile, peaks: MachinePeaks, machine: MachineDescription) -> list[str]:
-    return [*profile_summary(profile), *_peak_sentences(peaks), machine_text(machine)]
+    return [*profile_summary(profile), *_peak_sentences(peaks, profile.manifest.target.name), machine_text(machine)]
 
 
-def _peak_sentences(peaks: MachinePeaks) -> list[str]:
-    """What the machine reaches, in words."""
+def _peak_sentences(peaks: MachinePeaks, target: str) -> list[str]:
+    """What the machine reaches with the target's instructions, in words."""
     rates = [
         f"{peak.type} {peak.operations_per_second / 1e9:.0f} GFLOP/s ({peak.instruction})"
         for peak in peaks.best_arithmetic()
@@ -161,7 +162,7 @@ def _peak_sentences(peaks: MachinePeaks) -> list[str]:
     threads = f"{peaks.threads} thread{'s' if peaks.threads > 1 else ''}"
     memory, cache = peaks.memory, peaks.cache
     return [
-        f"this machine with {threads}: {', '.join(rates)}",
+        f"this machine with {threads} and the instructions of {target}: {', '.join(rates)}",
         f"memory {memory.bytes_per_second / 1e9:.1f} GB/s ({memory.kernel}, {bytes_text(memory.array_bytes)}), "
         f"cache {cache.bytes_per_second / 1e9:.1f} GB/s ({cache.kernel}, {bytes_text(cache.array_bytes)})",
     ]

@@ -205,7 +205,8 @@ def command(
         sentences += check_sentences(check, is_default_exact=_is_default_exact(request, plan))
     if report_file is not None:
         with progress("measure the machine"):
-            _write_page(report_file, model.name, report, sentences, threads)
+            features = resolve_target(target).cpu_features
+            _write_page(report_file, model.name, report, sentences, threads, features)
     if output_format == "json":
         show_json({"report": report, "accuracy": gate_document(gate), "whole_model": check})
     else:
@@ -321,12 +322,14 @@ def _check_report(path: Path, check_writable: Callable[..., None], force: bool) 
     check_writable(path, force=force)
 
 
-def _write_page(path: Path, model: str, report: TuningReport, sentences: list[str], threads: int) -> None:
+def _write_page(
+    path: Path, model: str, report: TuningReport, sentences: list[str], threads: int, cpu_features: tuple[str, ...]
+) -> None:
     from lepton_compiler.core.result_files import write_text
     from lepton_compiler.evaluation.machine_probe import measure_peaks
     from lepton_compiler.evaluation.tuning_page import tuning_page
 
     # The device is this machine, and trials of one thread are timed by its own processor time.
-    peaks = measure_peaks(threads, "cpu" if threads == 1 else "wall")
+    peaks = measure_peaks(threads, "cpu" if threads == 1 else "wall", cpu_features)
     table = REPORT_COLUMNS, report_rows(report)
     write_text(path, tuning_page(model, report, sentences, table, peaks))

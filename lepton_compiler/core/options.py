@@ -9,6 +9,9 @@ from pathlib import Path
 PRECISIONS = ("fp32", "bf16", "mixed")
 """Element types of products and of what is stored between them, as users type them."""
 
+CONVERT_PRECISION = "convert-precision"
+"""The pass that makes every precision but fp32."""
+
 Dim = int | str
 """A dimension: a fixed size, or the name of a symbolic one."""
 
@@ -42,3 +45,12 @@ class CompileOptions:
     merge_products: bool = True
     in_place: bool = True
     tuning_logs: tuple[Path, ...] = ()
+
+    def contradiction(self) -> str | None:
+        """Which two options can't both have their way and what to do, in one sentence; None where all can."""
+        if self.precision != "fp32" and CONVERT_PRECISION in self.disabled_passes:
+            return (
+                f"--precision {self.precision} is made by the pass {CONVERT_PRECISION}, and --disable-pass leaves it "
+                "out: leave one of the two out"
+            )
+        return None

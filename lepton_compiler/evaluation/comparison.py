@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from lepton_compiler.evaluation.tolerances import Tolerance
 
 NEGLIGIBLE = 1e-3
 """Relative errors leave out elements whose reference is below this share of the largest: they divide by noise."""
+
+NOTHING_FINITE = "nothing was compared: no element is finite on both sides"
 
 # A sigmoid or softmax computes numbers around 1 on its way to a result near 0, so that its error is a rounding at 1
 # however small the result is: up to two steps of the element type on either side. Where that is more than the range
@@ -29,7 +32,7 @@ class OutputComparison:
         name: Output name.
         shape: Shape of the output.
         dtype: Element type of the output.
-        max_abs: Largest absolute error over elements that are finite in both.
+        max_abs: Largest absolute error over elements that are finite in both; NaN, as the next two, where none is.
         max_rel: Largest relative error over those whose reference is not ``NEGLIGIBLE``.
         cosine: Cosine of the angle between the two as vectors; 1 where both are zero.
         reference_range: Largest minus smallest finite reference; the unit of ``Tolerance.max_abs_of_range``.
@@ -51,6 +54,11 @@ class OutputComparison:
     def agrees(self) -> bool:
         """Whether the output is within the tolerance."""
         return not self.reasons
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether any element could be compared, so that there are errors to show."""
+        return not math.isnan(self.max_abs)
 
 
 def compare_outputs(
@@ -82,26 +90,30 @@ def compare_output(name: str, actual: np.ndarray, reference: np.ndarray, toleran
     dtype = str(actual.dtype)
     problem = _structural_difference(actual, reference)
     if problem:
-        nothing = float("nan")
-        return OutputComparison(
-            name, actual.shape, dtype, nothing, nothing, nothing, nothing, actual.size, reasons=(problem,)
-        )
+        return _not_compared(name, actual, actual.size, (problem,))
     left, right = _as_float64(actual), _as_float64(reference)
     finite = np.isfinite(left) & np.isfinite(right)
-    error = np.abs(np.subtract(left, right, where=finite, out=np.zeros_like(left)))
-    is_float = not _is_exact(reference.dtype)
     unequal = int(np.count_nonzero(~((actual == reference) | (np.isnan(left) & np.isnan(right)))))
+    reasons = _non_finite_differences(left, right)
+    if actual.size and not finite.any():
+        return _not_compared(name, actual, unequal, (*reasons, NOTHING_FINITE))
+    error = np.abs(np.subtract(left, right, where=finite, out=np.zeros_like(left)))
     max_abs = float(error.max(initial=0.0))
     cosine = _cosine(left[finite], right[finite])
     extent = _range(right[np.isfinite(right)])
-    reasons = list(_non_finite_differences(left, right))
-    if is_float:
+    if not _is_exact(reference.dtype):
         reasons += _float_reasons(max_abs, extent, cosine, reference.dtype, tolerance)
     elif unequal > tolerance.max_unequal_share * actual.size:
         reasons.append(f"{unequal} of {actual.size} elements differ")
     return OutputComparison(
         name, actual.shape, dtype, max_abs, _max_relative(error, right, finite), cosine, extent, unequal, tuple(reasons)
     )
+
+
+def _not_compared(name: str, actual: np.ndarray, unequal: int, reasons: tuple[str, ...]) -> OutputComparison:
+    """An output of which no number can be given."""
+    nothing = float("nan")
+    return OutputComparison(name, actual.shape, str(actual.dtype), nothing, nothing, nothing, nothing, unequal, reasons)
 
 
 def _structural_difference(actual: np.ndarray, reference: np.ndarray) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,18 +128,20 @@ class _MemoryKernel(ctypes.Structure):
     )
 
 
-def measure_peaks(threads: int, clock: Clock = "wall") -> MachinePeaks:
+def measure_peaks(threads: int, clock: Clock = "wall", cpu_features: Collection[str] | None = None) -> MachinePeaks:
     """Measures this machine with that many threads, in about two seconds.
 
     Args:
         threads: Threads that work at the same time.
         clock: Time that passes, or the processor time of each thread: what threads reach that have a core each.
+        cpu_features: Those of a target whose code is judged: other instructions don't count. None for all that the
+            processor has.
 
     Raises:
         TargetError: This machine is of a family that nothing can be compiled for.
         UserError: The C compiler is missing.
     """
-    probe = _Probe(_load_probe(), threads, clock)
+    probe = _Probe(_load_probe(), threads, clock, cpu_features)
     return MachinePeaks(threads, tuple(probe.arithmetic()), probe.memory(_memory_array_bytes(threads)), probe.cache())
 
 
@@ -170,14 +172,19 @@ def _load_probe() -> ctypes.CDLL:
 class _Probe:
     """The library with a number of threads; ctypes lets them run at the same time."""
 
-    def __init__(self, library: ctypes.CDLL, threads: int, clock: Clock = "wall") -> None:
+    def __init__(
+        self, library: ctypes.CDLL, threads: int, clock: Clock = "wall", cpu_features: Collection[str] | None = None
+    ) -> None:
         self._library = library
         self._threads = threads
+        self._features = host_cpu_features()
+        if cpu_features is not None:
+            self._features &= frozenset(cpu_features)
         self._timing = ctypes.c_double(_SECONDS), ctypes.c_int(clock == "cpu")
 
     def arithmetic(self) -> Iterator[ArithmeticPeak]:
-        """The rate of every kernel that this processor can run."""
-        for index, kernel in _runnable(self._library.lepton_probe_arithmetic_at):
+        """The rate of every kernel that counts and that this processor can run."""
+        for index, kernel in self._runnable(self._library.lepton_probe_arithmetic_at):
             arguments = (ctypes.c_int(index), *self._timing)
             rate = self._best(lambda given=arguments: self._library.lepton_probe_operation_rate(*given))
             yield ArithmeticPeak(kernel.type.decode(), kernel.instruction.decode(), rate)
@@ -186,7 +193,7 @@ class _Probe:
         """The best rate on arrays of that size, three a thread."""
         count = array_bytes // np.dtype(np.float32).itemsize
         results = []
-        for index, kernel in _runnable(self._library.lepton_probe_memory_at):
+        for index, kernel in self._runnable(self._library.lepton_probe_memory_at):
             rate = self._best(lambda arrays, index=index: self._byte_rate(index, arrays, count), lambda: _arrays(count))
             results.append(MemoryPeak(kernel.name.decode(), array_bytes * _ARRAYS * self._threads, rate))
         return max(results, key=lambda peak: peak.bytes_per_second)
@@ -194,6 +201,14 @@ class _Probe:
     def cache(self) -> MemoryPeak:
         """The best rate on arrays that stay in each core's own cache."""
         return self.memory(_CACHE_ARRAY_BYTES)
+
+    def _runnable(self, kernel_at: Callable) -> Iterator[tuple[int, ctypes.Structure]]:
+        """Index and description of the kernels whose features are there."""
+        index = 0
+        while kernel := kernel_at(ctypes.c_int(index)):
+            if not missing_features(tuple(kernel.contents.features.decode().split()), self._features):
+                yield index, kernel.contents
+            index += 1
 
     def _byte_rate(self, index: int, arrays: list[np.ndarray], count: int) -> float:
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
@@ -221,16 +236,6 @@ class _Probe:
         with ThreadPoolExecutor(self._threads) as pool:
             futures = [pool.submit(work) for _ in range(self._threads)]
             return max(map(sum, zip(*(future.result() for future in futures), strict=True)))
-
-
-def _runnable(kernel_at: Callable) -> Iterator[tuple[int, ctypes.Structure]]:
-    """Index and description of the kernels whose features this processor has."""
-    features = host_cpu_features()
-    index = 0
-    while kernel := kernel_at(ctypes.c_int(index)):
-        if not missing_features(tuple(kernel.contents.features.decode().split()), features):
-            yield index, kernel.contents
-        index += 1
 
 
 def _arrays(count: int) -> list[np.ndarray]:

@@ -120,14 +120,16 @@ def installed_rivals(precision: str = "fp32") -> tuple[str, ...]:
         precision: That of the model that they are compared with. Against a lower one than ``fp32`` they are those that
             have it as well, and ONNX Runtime in float32, whose outputs are the right ones.
     """
-    lower = precision != "fp32"
     return tuple(
         peer.name
         for peer in PEERS.values()
-        if peer.is_rival
-        and peer.is_installed()
-        and (lower == (peer.precision != "fp32") or peer.name == REFERENCE_PEER)
+        if peer.is_rival and peer.is_installed() and is_of_precision(peer, precision)
     )
+
+
+def is_of_precision(peer: Peer, precision: str) -> bool:
+    """Whether a peer computes in float32 or lower as a model of ``precision`` does; the reference fits to each."""
+    return (precision == "fp32") == (peer.precision == "fp32") or peer.name == REFERENCE_PEER
 
 
 def require_peer(name: str, purpose: str, extra: str | None = None) -> Peer:

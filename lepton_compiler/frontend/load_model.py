@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from lepton_compiler.core.errors import ModelError
 from lepton_compiler.frontend.onnx_schemas import has_unknown_operators, put_unknown_operators_apart
 from lepton_compiler.frontend.wire_format import describe_damage
+from lepton_compiler.runtime.elf_sections import ELF_MAGIC
 
 _PROTOBUF_LIMIT_BYTES = (1 << 31) - 1
 _DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -129,6 +130,11 @@ def _read_bytes(path: Path) -> bytes:
 def _parse(data: bytes, path: Path) -> onnx.ModelProto:
     if not data:
         raise ModelError(f"{path} is empty, not an ONNX model")
+    if data.startswith(ELF_MAGIC):
+        raise ModelError(
+            f"{path} is a compiled artifact or another shared library, not an ONNX model: give the ONNX file that it "
+            "was compiled from"
+        )
     damage = describe_damage(data)
     if damage is not None:
         raise ModelError(f"{path} is not an ONNX model, or not a whole one: {damage}")

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from lepton_compiler.core.errors import ArtifactError
 
+ELF_MAGIC = b"\x7fELF"
+"""How every such file begins."""
 SHARED_OBJECT = 3
 """``e_type`` of a shared library."""
 
@@ -76,7 +78,7 @@ def read_elf(file: BinaryIO) -> ElfFile:
     """
     file_bytes = os.fstat(file.fileno()).st_size
     identity = _read(file, 0, _IDENTITY_BYTES, file_bytes, "the ELF header")
-    if identity[:4] != b"\x7fELF":
+    if identity[: len(ELF_MAGIC)] != ELF_MAGIC:
         raise ArtifactError("it is no shared library: the ELF signature is missing")
     layout = _LAYOUTS.get(identity[4])
     if layout is None or identity[5] != 1:

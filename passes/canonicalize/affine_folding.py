@@ -15,7 +15,7 @@ from tvm import relax
 from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.passes.canonicalize.constant_arrays import along_axis, array_of, constant, per_channel
 from lepton_compiler.passes.canonicalize.linear_operators import LinearOperator, is_linear, read_linear_operator
-from lepton_compiler.passes.main_graph import MainGraph, Replacement, join_names
+from lepton_compiler.passes.main_graph import MainGraph, Replacement
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def find_linear_source(graph: MainGraph, expr: relax.Expr) -> LinearSource | str
 
 
 def fold_affine(
-    graph: MainGraph, source: LinearSource, scale: np.ndarray, shift: np.ndarray, name: str, what: str
+    graph: MainGraph, source: LinearSource, scale: np.ndarray, shift: np.ndarray, what: str
 ) -> Replacement | str:
     """Replaces ``source * scale + shift`` by the operator with scaled weights and one bias.
 
@@ -59,7 +59,6 @@ def fold_affine(
         source: What ``find_linear_source`` found.
         scale: One factor a channel.
         shift: One addend a channel.
-        name: Node that the scale and shift belong to.
         what: What was folded, for the record.
     """
     operator = source.operator
@@ -69,11 +68,11 @@ def fold_affine(
         return f"the folded weights of {source.name} leave the range of {operator.weights.dtype}"
     what = f"{what} folded into the weights of {source.name}"
     if not bias.any():
-        return Replacement(call, what, join_names(source.name, name))
+        return Replacement(call, what, (source.name,))
     linear = graph.emit(source.name, call)
     total = relax.op.add(linear, constant(along_axis(bias, operator.rank, operator.axis)))
     own_bias = source.bias_name is not None and source.bias_name != source.name
-    return Replacement(total, what, join_names(source.bias_name, name) if own_bias else name)
+    return Replacement(total, what, (source.bias_name,) if own_bias else ())
 
 
 def _plain_source(graph: MainGraph, expr: relax.Var, value: relax.Call) -> LinearSource | str:

@@ -15,7 +15,7 @@ from tvm import relax
 from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline
-from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, join_names, rewrite_main
+from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main
 from lepton_compiler.targets.spec import TargetSpec
 
 _VIEWS = {"relax.squeeze", "relax.expand_dims", "relax.flatten", "relax.nn.batch_flatten"}
@@ -37,9 +37,9 @@ def _convert(graph: MainGraph, node: Node) -> Replacement | Decline | None:
     view = graph.definition(node.args[0])
     behind_reshape = view is not None and operator_name(view) == "relax.reshape"
     if behind_reshape and graph.readers(node.args[0]) == 1:
-        name = join_names(node.args[0].name, node.name)
+        name = node.args[0].name
         return Replacement(
-            relax.op.reshape(view.args[0], node.var.ty.shape), f"merged with the reshape {node.args[0].name}", name
+            relax.op.reshape(view.args[0], node.var.ty.shape), f"merged with the reshape {name}", (name,)
         )
     if node.operator != "relax.reshape":
         return Replacement(relax.op.reshape(node.args[0], node.var.ty.shape), f"{moves_none}: now a reshape")

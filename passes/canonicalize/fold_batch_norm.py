@@ -43,5 +43,5 @@ def _fold(graph: MainGraph, node: Node) -> Replacement | Decline | None:
     parameters = scale_and_shift(norm)
     if isinstance(parameters, str):
         return Decline(node.name, parameters)
-    folded = fold_affine(graph, source, *parameters, node.name, "batch norm")
+    folded = fold_affine(graph, source, *parameters, "batch norm")
     return Decline(node.name, folded) if isinstance(folded, str) else folded

@@ -13,7 +13,7 @@ from tvm import relax
 from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline
-from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, join_names, rewrite_main
+from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main
 from lepton_compiler.targets.spec import TargetSpec
 
 _CONVOLUTIONS = {
@@ -65,4 +65,4 @@ def _fold(graph: MainGraph, node: Node) -> Replacement | Decline | None:
         out_layout=attrs.out_layout,
         out_dtype=attrs.out_dtype,
     )
-    return Replacement(call, f"padding {padded.name} folded into it", join_names(padded.name, node.name))
+    return Replacement(call, f"padding {padded.name} folded into {node.name}", (padded.name,))

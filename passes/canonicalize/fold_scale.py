@@ -22,7 +22,7 @@ from lepton_compiler.core.program import Decline
 from lepton_compiler.passes.canonicalize.affine_folding import find_linear_source, fold_affine
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, per_channel
 from lepton_compiler.passes.canonicalize.linear_operators import is_linear, read_linear_operator
-from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, join_names, rewrite_main
+from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main
 from lepton_compiler.targets.spec import TargetSpec
 
 
@@ -66,7 +66,7 @@ def _fold_behind(graph: MainGraph, node: Node, x: relax.Expr, factor: np.ndarray
     scale = per_channel(factor, operator.rank, operator.axis, operator.channels)
     if scale is None:
         return Decline(node.name, f"its factor is not one value an output channel of {source.name}")
-    folded = fold_affine(graph, source, scale, np.zeros_like(scale), node.name, "factor")
+    folded = fold_affine(graph, source, scale, np.zeros_like(scale), "factor")
     return Decline(node.name, folded) if isinstance(folded, str) else folded
 
 
@@ -96,4 +96,4 @@ def _fold_before(graph: MainGraph, node: Node) -> Replacement | Decline | None:
     call = operator.input_scaled(x, scale)
     if call is None:
         return Decline(node.name, f"the weights times {scaled.name} leave the range of {operator.weights.dtype}")
-    return Replacement(call, f"factor {scaled.name} folded into its weights", join_names(scaled.name, node.name))
+    return Replacement(call, f"factor {scaled.name} folded into the weights of {node.name}", (scaled.name,))

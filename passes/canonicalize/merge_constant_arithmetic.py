@@ -28,7 +28,7 @@ from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, constant
-from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, join_names, rewrite_main
+from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main
 from lepton_compiler.targets.spec import TargetSpec
 
 _LARGEST_EXPONENT = {"float16": 8, "bfloat16": 64, "float32": 64, "float64": 512}
@@ -75,8 +75,7 @@ def _merge_equal(graph: MainGraph, node: Node, outer: _Step, inner: _Step) -> Re
     if isinstance(merged, str):
         return Decline(node.name, f"its constant merged with that of {outer.x.name} {merged}")
     make = relax.op.add if outer.operator == "relax.add" else relax.op.multiply
-    name = join_names(outer.x.name, node.name)
-    return Replacement(make(inner.x, merged), f"merged with {outer.x.name}", name)
+    return Replacement(make(inner.x, merged), f"merged with {outer.x.name}", (outer.x.name,))
 
 
 def _distribute(graph: MainGraph, node: Node, outer: _Step, inner: _Step, product: _Step) -> Replacement | Decline:
@@ -90,8 +89,8 @@ def _distribute(graph: MainGraph, node: Node, outer: _Step, inner: _Step, produc
     if isinstance(shift, str):
         return Decline(node.name, f"its constant merged with that of {outer.x.name} {shift}")
     scaled = graph.emit(inner.x.name, relax.op.multiply(product.x, scale))
-    name = join_names(outer.x.name, node.name)
-    return Replacement(relax.op.add(scaled, shift), f"merged with {inner.x.name} and {outer.x.name}", name)
+    what = f"merged with {inner.x.name} and {outer.x.name}"
+    return Replacement(relax.op.add(scaled, shift), what, (outer.x.name,))
 
 
 def _added(first: np.ndarray, second: np.ndarray, dtype: np.dtype) -> relax.Expr | str:

@@ -50,7 +50,8 @@ def _sink(graph: MainGraph, node: Node) -> Replacement | Decline | None:
         what = "a constant" if array_of(blocking[0]) is not None else "an operand"
         return Decline(node.name, f"it reads {what} that does not fit the shape before the reshape {view.name}")
     moved = graph.emit(node.name, relax.Call(node.value.op, args, node.value.attrs, node.value.ty_args))
-    return Replacement(relax.op.reshape(moved, node.var.ty.shape), f"moved before the reshape {view.name}", view.name)
+    what = f"moved before the reshape {view.name}"
+    return Replacement(relax.op.reshape(moved, node.var.ty.shape), what, name=view.name)
 
 
 def _is_reshape(graph: MainGraph, expr: relax.Expr) -> bool:

@@ -73,17 +73,17 @@ def _fused(graph: MainGraph, node: Node, pattern: AttentionPattern, target: Targ
     result = graph.emit_te(
         name, "attention", lambda *tensors: attention(shape, knobs, *tensors), *flat, pattern=OpPattern.OPAQUE
     )
-    return _in_place(graph, node, shape, result, name)
+    what = f"fused into one attention kernel, from its operands to the product behind the softmax ({shape.heads} heads)"
+    read = tuple(name for view in pattern.views for name in view.names)
+    return Replacement(_in_place(graph, node, shape, result, name), what, (*read, *pattern.names), name)
 
 
-def _in_place(graph: MainGraph, node: Node, shape: AttentionShape, result: relax.Var, name: str) -> Replacement:
+def _in_place(graph: MainGraph, node: Node, shape: AttentionShape, result: relax.Var, name: str) -> relax.Expr:
     """The kernel's result ``[batch, tokens, heads, dim]`` in the order of the product that it replaces."""
-    what = f"fused into one kernel with its scores and softmax ({shape.heads} heads)"
     if node.var.ty.ndim < 4:
-        return Replacement(relax.op.reshape(result, node.var.ty.shape), what, name)
+        return relax.op.reshape(result, node.var.ty.shape)
     sizes = [shape.batch, shape.queries, shape.heads, shape.value_dim]
-    view = graph.emit(name, relax.op.reshape(result, sizes))
-    return Replacement(relax.op.permute_dims(view, _HEADS_BEHIND_TOKENS), what, name)
+    return relax.op.permute_dims(graph.emit(name, relax.op.reshape(result, sizes)), _HEADS_BEHIND_TOKENS)
 
 
 def _undone_transpose(graph: MainGraph, node: Node) -> Replacement | None:

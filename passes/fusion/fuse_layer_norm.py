@@ -19,7 +19,7 @@ from lepton_compiler.core.contracts import operator_name
 from lepton_compiler.core.pass_base import Pass, PassResult
 from lepton_compiler.core.program import Decline
 from lepton_compiler.passes.canonicalize.constant_arrays import array_of, constant
-from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, join_names, rewrite_main
+from lepton_compiler.passes.main_graph import MainGraph, Node, Replacement, rewrite_main
 from lepton_compiler.targets.spec import TargetSpec
 
 _NORM = "relax.nn.layer_norm"
@@ -69,7 +69,8 @@ def _normalization(graph: MainGraph, node: Node) -> Replacement | Decline | None
         return Decline(node.name, "a normalized dimension is symbolic")
     ones = np.ones([int(extent) for extent in extents], str(x.ty.dtype))
     norm = _layer_norm(x, ones, np.zeros_like(ones), axes, float(scalar.reshape(())))
-    return Replacement(norm, "recognized as layer normalization")
+    nodes = (graph.definition(difference).args[1], difference, mean.args[0], variance, root.args[0], deviation)
+    return Replacement(norm, "recognized as layer normalization", tuple(node.name for node in nodes))
 
 
 def _centred(graph: MainGraph, difference: relax.Expr) -> relax.Expr | None:
@@ -114,7 +115,7 @@ def _with_parameter(
     pair = (full, beta) if scales else (gamma, full)
     call = _layer_norm(norm.args[0], *pair, [int(axis) for axis in norm.attrs.axes], float(norm.attrs.epsilon))
     what = "scale" if scales else "shift"
-    return Replacement(call, f"{what} taken into {normalized.name}", join_names(normalized.name, node.name))
+    return Replacement(call, f"{what} taken into the layer normalization", (normalized.name,))
 
 
 def _layer_norm(x: relax.Expr, gamma: np.ndarray, beta: np.ndarray, axes: list[int], epsilon: float) -> relax.Expr:

@@ -69,7 +69,7 @@ def _name_group_calls(module: tvm.IRModule, names: dict[relax.Var, str]) -> tvm.
     graph = MainGraph(module)
     for node in graph.nodes():
         if node.var in names:
-            graph.replace(node, Replacement(node.value, "named", names[node.var]))
+            graph.replace(node, Replacement(node.value, "named", name=names[node.var]))
         else:
             graph.keep(node)
     return graph.finish()

@@ -5,7 +5,7 @@ permute_dims(reshape(x, [1, n, h, d]), [0, 2, 1, 3]) * c   =   c times x, read w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import relax, tirx
@@ -26,12 +26,14 @@ class StridedView:
         offset: Place of the first element in it.
         strides: Distance of neighbours along each axis of the operand, in elements.
         factor: What each element is multiplied by.
+        names: The nodes that are read through, the first of them first.
     """
 
     base: relax.Expr
     offset: int
     strides: tuple[int, ...]
     factor: float
+    names: tuple[str, ...] = ()
 
 
 def static_shape(expr: relax.Expr) -> tuple[int, ...] | None:
@@ -60,17 +62,19 @@ def scalar_scale(call: relax.Expr | None) -> tuple[relax.Expr, float] | None:
 def strided_view(graph: MainGraph, operand: relax.Expr) -> StridedView:
     """The operand as a view of what stands as far above it as possible; at worst of itself."""
     chain: list[tuple[relax.Call, float]] = []
+    names: list[str] = []
     base = operand
     while (step := _step(graph.definition(base))) is not None:
         source, call, factor = step
         chain.append((call, factor))
+        names.append(base.name)
         base = source
     for length in range(len(chain), 0, -1):
         source = chain[length - 1][0]
         start = scalar_scale(source)
         view = _view(start[0] if start is not None else source.args[0], chain[:length])
         if view is not None:
-            return view
+            return replace(view, names=tuple(reversed(names[:length])))
     view = _view(operand, [])
     assert view is not None
     return view

@@ -35,6 +35,7 @@ BAD_MODELS: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "missing": (lambda folder, model: folder / "absent.onnx", "No such file"),
     "a folder": (lambda folder, model: folder, "is a folder"),
     "text": (lambda folder, model: _text(folder / "m.onnx"), "not an ONNX model"),
+    "an artifact": (lambda folder, model: _bytes(folder / "m.onnx", b"\x7fELF\2\1\1"), "is a compiled artifact or"),
     "empty": (lambda folder, model: _bytes(folder / "m.onnx", b""), "is empty"),
     "truncated": (lambda folder, model: truncated(model, folder / "m.onnx"), "truncated"),
     "external data missing": (

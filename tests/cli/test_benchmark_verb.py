@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lepton_compiler.cli.benchmark_suite import warn_of_precisions
 from lepton_compiler.evaluation.interleaved_timing import RATIO_NOTE
 
 
@@ -67,3 +68,46 @@ def test_more_threads_than_processors(lepton, fixed_library: Path) -> None:
 @pytest.mark.parametrize("threads", ["one", "0", "1,-2"])
 def test_threads_are_a_list_of_numbers(lepton, fixed_library: Path, threads: str) -> None:
     assert lepton("benchmark", fixed_library, "--threads", threads).exit_code == 2
+
+
+def test_a_number_of_threads_is_timed_once(lepton, fixed_library: Path) -> None:
+    arguments = ("--against", "", "--threads", "1,1", "--rounds", 2, "--format", "json")
+    result = lepton("benchmark", fixed_library, *arguments)
+    assert result.exit_code == 0, result.output
+    assert [entry["threads"] for entry in json.loads(result.stdout)["results"]] == [1]
+
+
+@pytest.mark.parametrize("verb", ["benchmark", "compare"])
+@pytest.mark.parametrize("first", ["fixed_library", "fixed_model"])
+def test_the_reference_is_an_onnx_file(
+    lepton, fixed_library: Path, verb: str, first: str, request: pytest.FixtureRequest
+) -> None:
+    result = lepton(verb, request.getfixturevalue(first), fixed_library)
+    assert result.exit_code == 2
+    assert f"{fixed_library} is a compiled artifact, and peers run ONNX files" in result.stderr
+    assert "the second argument, REFERENCE.onnx, is the file that the artifact" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("precision", "peers", "warned"),
+    [
+        ("fp32", ["onnxruntime", "openvino", "tvm"], []),
+        ("fp32", ["onnxruntime", "openvino-bf16"], ["openvino-bf16 computes in bf16, Lepton in fp32"]),
+        ("mixed", ["onnxruntime", "openvino-bf16"], []),
+        ("bf16", ["onnxruntime", "openvino"], ["openvino computes in fp32, Lepton in bf16"]),
+    ],
+)
+def test_peers_of_another_precision_are_named(
+    precision: str, peers: list[str], warned: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    warn_of_precisions(precision, peers)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix("warning: ").partition(": the precisions differ")[0] for line in lines] == warned
+
+
+def test_one_model_against_a_peer_of_another_precision(lepton, fixed_library: Path, fixed_model: Path) -> None:
+    pytest.importorskip("openvino", reason="openvino comes with the extra peers, which is not installed")
+    arguments = ("--against", "openvino-bf16", "--rounds", 2, "--warmup", 1)
+    result = lepton("benchmark", fixed_library, fixed_model, *arguments)
+    assert result.exit_code == 0, result.output
+    assert "openvino-bf16 computes in bf16, Lepton in fp32: the precisions differ" in result.stderr

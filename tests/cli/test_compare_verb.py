@@ -81,3 +81,16 @@ def test_without_onnxruntime_the_extra_is_named(
     result = lepton("compare", fixed_library, fixed_model)
     assert result.exit_code == 2
     assert "pip install 'lepton-compiler[peers]'" in result.stderr
+
+
+@pytest.mark.parametrize("output_format", ["table", "json"])
+def test_outputs_that_are_nan_do_not_agree(
+    lepton, fixed_library: Path, fixed_model: Path, tmp_path: Path, output_format: str
+) -> None:
+    """An infinity in every sum, with weights of either sign."""
+    inputs = tmp_path / "inf.npz"
+    np.savez(inputs, image=np.full((1, 3, 8, 8), np.inf, np.float32))
+    result = lepton("compare", fixed_library, fixed_model, "--inputs", inputs, "--format", output_format)
+    assert result.exit_code == 1
+    assert "nothing was compared: no element is finite on both sides" in " ".join(result.stdout.split())
+    assert "1.000" not in result.stdout

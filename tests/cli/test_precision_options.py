@@ -10,6 +10,10 @@ import pytest
 from onnx import TensorProto, helper
 from small_onnx_models import write_model
 
+from lepton_compiler.core.errors import UserError
+from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.driver import compile_model
+from lepton_compiler.passes.precision.convert_precision import ConvertPrecision
 from lepton_compiler.runtime.artifact_file import read_manifest
 from lepton_compiler.targets.registry import get_target
 
@@ -59,6 +63,20 @@ def test_errors_are_those_of_the_rounding(lepton, two_products: Path, tmp_path: 
     kept = ["--keep-fp32", "first", "--keep-fp32", "second*"]
     (fp32,) = json.loads(lepton(*arguments, "bf16", "-o", tmp_path / "b.so", *kept).stdout)["errors_against_fp32"]
     assert fp32["max_abs"] == 0
+
+
+@needs_bfloat16
+def test_outputs_that_are_nan_have_no_errors(lepton, two_products: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "inf.npz"
+    np.savez(inputs, x=np.full((9, 16), np.inf, np.float32))
+    arguments = ("--precision", "bf16", "--check-inputs", inputs)
+    result = lepton("compile", two_products, "-o", tmp_path / "model.so", *arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].split() == ["y", "-", "-", "-"]
+    assert (
+        'output "y" is not compared with fp32: nothing was compared: no element is finite on both sides'
+        in _one_line(result.stderr)
+    )
 
 
 def test_a_model_in_fp32_is_not_compared(lepton, two_products: Path, tmp_path: Path) -> None:
@@ -162,6 +180,26 @@ def test_inputs_of_the_comparison_are_checked_before_the_compilation(
     assert not output.exists()
 
 
+@pytest.mark.parametrize("verb", ["compile", "profile", "compare", "benchmark", "inspect", "tune"])
+@pytest.mark.parametrize("precision", ["bf16", "mixed"])
+def test_a_precision_without_its_pass_is_refused(
+    lepton, two_products: Path, tmp_path: Path, verb: str, precision: str
+) -> None:
+    arguments = {"compile": ("-o", tmp_path / "z.so"), "tune": ("-o", tmp_path / "log")}.get(verb, ())
+    result = lepton(verb, two_products, *arguments, "--disable-pass", ConvertPrecision.name(), "--precision", precision)
+    assert result.exit_code == 2
+    message = f"--precision {precision} is made by the pass convert-precision, and --disable-pass leaves it out"
+    assert message in _one_line(result.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_precision_without_its_pass_is_refused_in_python(two_products: Path, tmp_path: Path) -> None:
+    options = CompileOptions(precision="bf16", disabled_passes=(ConvertPrecision.name(),))
+    with pytest.raises(UserError, match="leave one of the two out"):
+        compile_model(two_products, tmp_path / "z.so", options)
+    assert not list(tmp_path.iterdir())
+
+
 @needs_bfloat16
 @pytest.mark.parametrize(("kept", "text"), [(1, "1 stays float32"), (2, "2 stay float32")])
 def test_products_that_stay_are_counted_in_words_that_agree(
@@ -171,7 +209,10 @@ def test_products_that_stay_are_counted_in_words_that_agree(
     arguments = ("--precision", "mixed", "--keep-fp32", pattern)
     result = lepton("compile", two_products, "-o", tmp_path / "model.so", *arguments)
     assert result.exit_code == 0, result.output
-    assert f"mixed: {2 - kept} of 2 products; {text}" in result.stdout
+    done = "fp32: 0" if kept == 2 else "mixed: 1"
+    assert f"{done} of 2 products; {text}" in result.stdout
+    assert f"{done} of 2 products; {text}" in lepton("inspect", tmp_path / "model.so").stdout
+    assert read_manifest(tmp_path / "model.so").precision == done.partition(":")[0]
 
 
 @pytest.mark.parametrize("target", ["amd-zen4", "intel-sapphire-rapids"])

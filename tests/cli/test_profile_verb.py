@@ -16,7 +16,7 @@ from lepton_compiler.evaluation import machine_probe
 from lepton_compiler.evaluation.algorithm_reasons import ANCHOR_REASONS
 from lepton_compiler.passes.lowering.attention_kernel import ANCHOR as ATTENTION
 from lepton_compiler.targets.cpu.schedule import knob_types
-from lepton_compiler.targets.registry import native_target
+from lepton_compiler.targets.registry import TARGETS, get_target, native_target, runs_here
 
 # Convolution with bias and ReLU, the mean of 64 pixels, the matrix product: four channels, filled up to whole vectors
 # where they are packed, and five classes.
@@ -93,7 +93,7 @@ def test_the_table_shows_kernels_and_the_machine(lepton, fixed_library: Path) ->
         "/head/pool",
         "of peak",
         f"in {len(FLOPS)} kernel calls with 1 thread",
-        "this machine with 1 thread",
+        f"this machine with 1 thread and the instructions of {native_target().name}: float32 ",
     ):
         assert text in result.stdout
     shares = [float(line.split()[1]) for line in result.stdout.splitlines() if line.split()[2:3] == ["%"]]
@@ -214,3 +214,24 @@ def test_a_file_is_named_for_what_it_holds(lepton, tmp_path: Path, option: str, 
 @pytest.mark.parametrize("option", ["--runs", "--top", "--threads"])
 def test_numbers_start_at_one(lepton, fixed_library: Path, option: str) -> None:
     assert lepton("profile", fixed_library, option, 0).exit_code == 2
+
+
+@pytest.mark.skipif(not runs_here(get_target("x86-64-v2")), reason="the target is of another machine")
+def test_peaks_are_those_of_the_target(lepton, fixed_model: Path) -> None:
+    document = _document(lepton, fixed_model, "--target", "x86-64-v2", "--threads", 1)
+    instructions = [peak["instruction"] for peak in document["peaks"]["arithmetic"]]
+    assert instructions == ["mulps, addps", "pmaddubsw, pmaddwd, paddd"]
+
+
+def test_a_target_that_does_not_run_here_is_refused_before_compiling(
+    lepton, fixed_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("something is compiled")
+
+    monkeypatch.setattr("lepton_compiler.driver.compile_model", refuse)
+    target = next(name for name, spec in TARGETS.items() if not runs_here(spec))
+    result = lepton("profile", fixed_model, "--target", target)
+    assert result.exit_code == 2
+    assert f"this machine can't run code for target {target}" in result.stderr
+    assert "leave --target out" in result.stderr

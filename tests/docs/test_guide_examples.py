@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner
 from file_tables import ROOT
+from onnx import TensorProto, helper
 
 from lepton_compiler.cli.kernel_table import kernel_columns
 from lepton_compiler.cli.main import main
 from lepton_compiler.cli.tune import PLAN_COLUMNS, REPORT_COLUMNS
 from lepton_compiler.cli.tune import command as tune
+from lepton_compiler.core.manifest import FORMAT
 from lepton_compiler.core.options import CompileOptions
+from lepton_compiler.driver import compile_model
 from lepton_compiler.evaluation.interleaved_timing import RATIO_NOTE
 from lepton_compiler.evaluation.machine_probe import MachinePeaks, MemoryPeak
 from lepton_compiler.evaluation.suite_report import column_names
@@ -55,6 +60,20 @@ def test_passes_of_an_artifact() -> None:
     *_, shown = _tables(_example("inspect.md", "lepton inspect one.so"))
     passes = [(pass_.name(), plan.stage.name) for plan in build_pipeline(CompileOptions()) for pass_ in plan.passes]
     assert [tuple(row[:2]) for row in shown] == [("pass", "stage"), ("import", "IMPORTED"), *passes]
+
+
+def test_facts_of_an_artifact(tmp_path: Path) -> None:
+    """Each line by its label, and the format, which is the code's alone."""
+    shown = _example("inspect.md", "lepton inspect one.so")
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", value[:1], value[1:])
+    model, library = tmp_path / "relu.onnx", tmp_path / "relu.so"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    compile_model(model, library)
+    printed = CliRunner().invoke(main, ["inspect", str(library)]).stdout.splitlines()
+    facts = [[_GAP.split(line)[0] for line in lines if line[:1] not in ("", " ")] for lines in (shown, printed)]
+    assert facts[0] == facts[1]
+    assert shown[0].endswith(f"format {FORMAT}")
 
 
 def test_the_suite() -> None:

@@ -94,6 +94,24 @@ def test_non_finite_elements_must_match(ours: float, theirs: float, agrees: bool
     assert result.max_abs == 0.0
 
 
+@pytest.mark.parametrize("tolerance", TOLERANCES)
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(np.nan, np.nan), (np.inf, np.inf), (np.nan, 1.0), (1.0, np.inf)], ids=str
+)
+def test_outputs_without_a_finite_element_are_not_compared(ours: float, theirs: float, tolerance: str) -> None:
+    result = compared(np.full((2, 3), ours, np.float32), np.full((2, 3), theirs, np.float32), tolerance)
+    assert not result.agrees
+    assert not result.is_measured
+    assert result.reasons[-1] == "nothing was compared: no element is finite on both sides"
+    assert np.isnan([result.max_abs, result.max_rel, result.cosine]).all()
+
+
+def test_one_finite_element_is_compared() -> None:
+    values = np.array([np.nan, 2.0, np.inf])
+    result = compared(values, values.copy())
+    assert (result.agrees, result.is_measured, result.max_abs) == (True, True, 0.0)
+
+
 def test_integers_must_be_equal_under_fp32_and_nearly_so_under_loose() -> None:
     reference = np.arange(1000)
     actual = reference.copy()

@@ -21,6 +21,7 @@ from lepton_compiler.evaluation.machine_probe import (
     best_peaks,
     measure_peaks,
 )
+from lepton_compiler.targets.registry import get_target
 
 CSRC = Path(lepton_compiler.evaluation.__file__).with_name("csrc")
 ZIG = (sys.executable, "-m", "ziglang", "cc", "-fno-sanitize=undefined")
@@ -151,6 +152,23 @@ def test_this_machine_is_measured(clock: machine_probe.Clock) -> None:
     # Three arrays a thread.
     assert peaks.cache.array_bytes == 2 * 3 * (64 << 10)
     assert peaks.memory.array_bytes > peaks.cache.array_bytes
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the kernels named are those of x86-64")
+@pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3", "x86-64-v4", "amd-zen5"])
+def test_only_what_the_target_has_is_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = get_target(name)
+    if machine_probe.missing_features(target.cpu_features):
+        pytest.skip(f"this processor can't run code for {name}")
+    monkeypatch.setattr(machine_probe, "_SECONDS", 0.001)
+    peaks = measure_peaks(1, cpu_features=target.cpu_features)
+    widths = {"zmm": 512, "ymm": 256, "512 bit": 512, "256 bit": 256}
+    names = [*(peak.instruction for peak in peaks.arithmetic), peaks.memory.kernel, peaks.cache.kernel]
+    bits = [next((width for word, width in widths.items() if word in text), 128) for text in names]
+    assert max(bits) == max(bits[: len(peaks.arithmetic)]) == target.vector_bits
+    float32, bfloat16 = peaks.arithmetic_of("float32"), peaks.arithmetic_of("bfloat16")
+    assert float32 is not None
+    assert (bfloat16 is not None) == target.has_bfloat16_dot
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the kernels named are those of x86-64")

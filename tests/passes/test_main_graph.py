@@ -11,7 +11,7 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from lepton_compiler.core.errors import InternalError
-from lepton_compiler.core.program import Decline
+from lepton_compiler.core.program import Decline, Rewrite
 from lepton_compiler.passes.main_graph import (
     MainGraph,
     Node,
@@ -36,6 +36,19 @@ class Outputs:
             pair = (a, alias, x, ONES, a)
             R.output(pair)
         return pair
+
+
+def _join_exp(graph: MainGraph, node: Node) -> Replacement | None:
+    before = graph.definition(node.args[0]) if node.operator == "relax.exp" else None
+    if before is None:
+        return None
+    return Replacement(relax.op.exp(before.args[0]), "joined", (node.args[0].name,))
+
+
+def test_nodes_that_were_taken_in_name_the_binding_and_the_record() -> None:
+    result = rewrite_main(Outputs, _join_exp)
+    assert node_names(result.module) == ["a", "a+b"]
+    assert result.rewrites == (Rewrite("a+b", "joined"),)
 
 
 def _skip_exp(graph: MainGraph, node: Node) -> Replacement | None:

@@ -74,7 +74,7 @@ KERNEL(int8_avx512_vnni, "avx512f,avx512vnni") {
 }
 
 const lepton_probe_arithmetic lepton_probe_arithmetic_kernels[] = {
-    {"float32", "mulps, addps", "sse2", 2 * SSE_CHAINS * 4, fp32_sse},
+    {"float32", "mulps, addps", "", 2 * SSE_CHAINS * 4, fp32_sse},
     {"float32", "vfmadd ymm", "avx2 fma", 2 * CHAINS * 8, fp32_fma},
     {"float32", "vfmadd zmm", "avx512f", 2 * CHAINS_512 * 16, fp32_avx512},
     {"bfloat16", "vdpbf16ps zmm", "avx512f avx512_bf16", 2 * CHAINS_512 * 32, bf16_avx512},

@@ -63,7 +63,7 @@ class Expected:
 def test_folds_behind_a_bias() -> None:
     result = check_rewrite(FoldBatchNorm(), Before, Expected)
     assert node_names(result.module) == ["conv1", "bias1+bn1", "relu1"]
-    assert result.rewrites == (Rewrite("bn1", "batch norm folded into the weights of conv1"),)
+    assert result.rewrites == (Rewrite("bias1+bn1", "batch norm folded into the weights of conv1"),)
 
 
 def _constant(*shape: int) -> relax.Expr:

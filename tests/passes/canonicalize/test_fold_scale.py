@@ -77,7 +77,7 @@ class ExpectedBefore:
 def test_a_factor_behind_a_bias() -> None:
     result = check_rewrite(FoldScale(), BeforeBehind, ExpectedBehind)
     assert node_names(result.module) == ["conv", "biased+scaled"]
-    assert [(r.node, r.what) for r in result.rewrites] == [("scaled", "factor folded into the weights of conv")]
+    assert [(r.node, r.what) for r in result.rewrites] == [("biased+scaled", "factor folded into the weights of conv")]
 
 
 def test_a_divisor_before_a_padded_convolution() -> None:

@@ -9,6 +9,7 @@ from pass_checks import check_numbers, check_unchanged, node_names, reasons, run
 from tvm import relax
 
 from lepton_compiler.core.contracts import bindings, operator_name
+from lepton_compiler.core.node_names import parts_of
 from lepton_compiler.passes.fusion.fuse_attention import FuseAttention
 
 TOKENS, HEADS, DIM = 9, 3, 8
@@ -94,12 +95,35 @@ def test_becomes_one_kernel(name):
     assert set(left) <= {"relax.call_tir", "relax.reshape"}
     assert left.count("relax.call_tir") == 1
     check_numbers(module, result.module, tolerance=3e-6)
-    assert any("fused into one kernel with its scores and softmax" in rewrite.what for rewrite in result.rewrites)
+    fused = "fused into one attention kernel, from its operands to the product behind the softmax"
+    assert any(rewrite.what.startswith(fused) for rewrite in result.rewrites)
+    told = {part for rewrite in result.rewrites for part in parts_of(rewrite.node)}
+    left = {part for name in node_names(result.module) for part in parts_of(name)}
+    assert {f"n{i}" for i in range(len(node_names(module)) - 1)} - left <= told, "all but the alias that is the output"
 
 
 def test_the_kernel_carries_the_names_of_all_its_nodes():
     module = _module([(2, 5, 7), (2, 6, 7), (2, 6, 4)], _one_head)
     assert node_names(run_pass(FuseAttention(), module).module)[-1] == "n1+n2+n3"
+
+
+def test_every_node_that_it_took_in_says_so():
+    """Scale, mask and softmax, both products, and the reshapes and transposes that operands are read through."""
+    module = _module([ACTIVATION] * 3 + [(2, 1, 1, TOKENS)], _bert)
+    rewrite, transpose = run_pass(FuseAttention(), module).rewrites
+    assert set(parts_of(rewrite.node)) == {f"n{i}" for i in range(11)}
+    assert transpose.node == "n11"
+
+
+def test_a_view_that_others_read_too_says_so_and_stays():
+    def build(emit, x, y, z):
+        turned = emit(relax.op.permute_dims(y, [0, 2, 1]))
+        mixed = emit(relax.op.matmul(emit(relax.op.nn.softmax(emit(relax.op.matmul(x, turned)))), z))
+        return emit(relax.op.add(mixed, turned))
+
+    result = run_pass(FuseAttention(), _module([(2, 5, 5)] * 3, build))
+    assert node_names(result.module)[0] == "n0"
+    assert parts_of(result.rewrites[0].node) == ["n0", "n1", "n2", "n3"]
 
 
 def test_another_order_of_the_result_is_a_transpose_of_its_own():
