@@ -10,7 +10,15 @@ LAYERS = (
     ("core",),
     ("passes",),
     ("frontend", "tuning", "devices", "build", "runtime"),
-    ("pipeline", "driver", "tuning.session", "tuning.tuning_report"),
+    (
+        "pipeline",
+        "driver",
+        "tuning.lowered_model",
+        "tuning.accuracy_gate",
+        "tuning.session",
+        "tuning.slower_algorithms",
+        "tuning.tuning_report",
+    ),
     ("evaluation",),
     ("cli",),
 )
