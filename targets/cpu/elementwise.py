@@ -99,8 +99,9 @@ def _turn_in_tiles(sch: Schedule, info: BlockInfo, outer: list[LoopRV], inner: l
 
 def _ends_with(region: TensorRegion, axis: Axis) -> bool:
     """Whether an operand's last dimension is an axis, and so short that its lines are one or two of the cache's."""
-    last = region.region[-1]
-    return last.min.same_as(axis.variable) and axis.extent is not None and 1 < axis.extent <= _MOST_NEIGHBOURS
+    if not region.region or axis.extent is None:
+        return False
+    return region.region[-1].min.same_as(axis.variable) and 1 < axis.extent <= _MOST_NEIGHBOURS
 
 
 def _fusable_axes(sch: Schedule, info: BlockInfo) -> int:
