@@ -36,13 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lepton_compiler.evaluation.tuned_model import TunedModelTimes
+    from lepton_compiler.tuning.accuracy_gate import GateReport
     from lepton_compiler.tuning.session import Plan, TuningRequest
     from lepton_compiler.tuning.tuner import TrialEvent, Tuner
     from lepton_compiler.tuning.tuning_report import TuningReport
-
-_CHECK_ROUNDS = 30
-_MOST_CHECKS = 5
-"""Each takes knobs back that are slower in the model than alone, and looks at what takes their place."""
 
 PLAN_COLUMNS = ("kernel", "schedule", "calls>", "MMACs>", "share>", "candidates>", "known>", "GFLOP/s>", "best>")
 REPORT_COLUMNS = ("kernel", "calls>", "trials>", "default us>", "best us>", "gain>", "GFLOP/s>", "best knobs")
@@ -159,6 +156,7 @@ def command(
     from lepton_compiler.driver import resolve_target
 
     XGBOOST.require("lepton tune, whose search learns from its trials,")
+    from lepton_compiler.evaluation.speed_check import is_default_exact
     from lepton_compiler.tuning.session import TuningRequest, cores_for_trials, plan_session, run_session
     from lepton_compiler.tuning.tuning_report import make_report
 
@@ -194,15 +192,11 @@ def command(
         result, tuner = run_session(request, plan, device, _teller(on_step))
     check = gate = None
     if not no_check and not result.interrupted:
-        check = _check_model(request, plan, tuner, threads)
-        gate = check_accuracy(request, plan, tuner, max_error, given)
-        if check is not None and gate is not None and gate.refused:
-            # What is shown is what the records now give.
-            check = _check_model(request, plan, tuner, threads, rejects=False)
+        check, gate = _check_model(request, plan, tuner, threads, max_error, given)
     report = make_report(plan, result)
     sentences = [*report_sentences(report, output), *gate_sentences(gate)]
     if check is not None:
-        sentences += check_sentences(check, is_default_exact=_is_default_exact(request, plan))
+        sentences += check_sentences(check, is_default_exact=is_default_exact(request, plan))
     if report_file is not None:
         with progress("measure the machine"):
             features = resolve_target(target).cpu_features
@@ -216,54 +210,30 @@ def command(
 
 
 def _check_model(
+    request: TuningRequest, plan: Plan, tuner: Tuner, threads: int, max_error: float | None, given: Any
+) -> tuple[TunedModelTimes | None, GateReport | None]:
+    """Times and accuracy of the whole model; what is slower in it, or not exact enough, is taken back."""
+    times = _check_speed(request, plan, tuner, threads)
+    gate = check_accuracy(request, plan, tuner, max_error, given)
+    if times is not None and gate is not None and gate.refused:
+        # What is shown is what the records now give.
+        times = _check_speed(request, plan, tuner, threads, rejects=False)
+    return times, gate
+
+
+def _check_speed(
     request: TuningRequest, plan: Plan, tuner: Tuner, threads: int, *, rejects: bool = True
 ) -> TunedModelTimes | None:
-    """The whole model with and without what was found, less what is slower in it; None where sizes are not known."""
+    """None where sizes are not known."""
     from lepton_compiler.core.errors import InputError
-    from lepton_compiler.evaluation.tuned_model import time_tuned_model
-
-    logs = (request.root, *request.learn_from)
-
-    def timed() -> TunedModelTimes:
-        return time_tuned_model(request.model, request.options, logs, threads, _CHECK_ROUNDS, request.seed)
+    from lepton_compiler.evaluation.speed_check import hold_model_to_speed
 
     with progress("time the whole model"):
         try:
-            times = timed()
-            for _ in range(_MOST_CHECKS if rejects else 0):
-                if _reject_slower(request, plan, tuner, logs, times) == 0:
-                    break
-                # What is shown is what the records now give.
-                times = timed()
+            return hold_model_to_speed(request, plan, tuner, threads, rejects=rejects)
         except InputError as error:
             warn(f"the whole model was not timed: {error}")
             return None
-    return times
-
-
-def _is_default_exact(request: TuningRequest, plan: Plan) -> bool:
-    from lepton_compiler.tuning.slower_algorithms import refused_defaults
-    from lepton_compiler.tuning.tuned_knobs import TunedKnobs
-
-    return not refused_defaults(plan, TunedKnobs.load((request.root, *request.learn_from)).database)
-
-
-def _reject_slower(
-    request: TuningRequest, plan: Plan, tuner: Tuner, logs: tuple[Path, ...], times: TunedModelTimes
-) -> int:
-    """Takes knobs and algorithms back that are slower in the model than alone; how many."""
-    from lepton_compiler.tuning.lowered_model import lower_model
-    from lepton_compiler.tuning.session import reject_slower
-    from lepton_compiler.tuning.slower_algorithms import reject_slower_algorithms, stand_ins
-    from lepton_compiler.tuning.tuned_knobs import TunedKnobs
-
-    tuned = TunedKnobs.load(logs)
-    taken = {made.workload for _, made in lower_model(request.model, request.options, logs).taken()}
-    others = stand_ins(plan, taken)
-    replaced = {name for task in others for name in task.stands_for}
-    own = {name: pair for name, pair in times.kernels.items() if name not in replaced}
-    slower = reject_slower_algorithms(plan, tuner, others, tuned.database, times.kernels)
-    return slower + reject_slower(plan, tuner, tuned, own)
 
 
 def _budget(trials: int | None, minutes: float | None, early_stop: int) -> Any:

@@ -29,7 +29,7 @@ def check_gate_options(without_check: bool) -> None:
     given = given_options(("max_error", "inputs_file"))
     if without_check and given:
         raise click.UsageError(
-            f"{' and '.join(given)} are for the check of the whole model, which --no-check and --dry-run leave out"
+            f"--no-check and --dry-run leave out the check of the whole model, which uses {' and '.join(given)}"
         )
 
 
@@ -66,7 +66,6 @@ def check_accuracy(
     from lepton_compiler.evaluation.accuracy_check import hold_model_to_error
     from lepton_compiler.tuning.tuner import NOT_EXACT
 
-    logs = (request.root, *request.learn_from)
     limit = tolerance_of(request.options.precision).max_abs_of_range if max_error is None else max_error
     with progress("check accuracy") as on_step:
         try:
@@ -75,7 +74,7 @@ def check_accuracy(
             warn(f"the accuracy of the whole model was not checked: {error}")
             return None
         report = hold_model_to_error(
-            request.model, request.options, logs, plan.folder, tuner.bench, feed, limit, on_step
+            request.model, request.options, request.logs, plan.folder, tuner.bench, feed, limit, on_step
         )
     if report is not None:
         refused = {choice.workload for choice in report.refused}

@@ -66,6 +66,11 @@ class TuningRequest:
     build_limits: BuildLimits = field(default_factory=BuildLimits)
     seed: int = 0
 
+    @property
+    def logs(self) -> tuple[Path, ...]:
+        """What a compilation with everything that is known reads."""
+        return (self.root, *self.learn_from)
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -20,15 +20,16 @@ from dataclasses import dataclass
 
 import tvm
 from tvm import tirx
+from tvm.ir import Var
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
-from tvm_ffi import structural_map
 
 from lepton_compiler.targets.cpu.summing_loops import (
     LINE_BYTES,
     SummingLoops,
     TilePosition,
-    find_summing_loops,
+    ask_below,
+    insert_below,
     prefetch,
 )
 
@@ -66,30 +67,18 @@ def prefetch_pixels(
         streams: Chunks of input channels.
     """
     if batch != 1 and streams > _FOLLOWED_STREAMS:
-        flat = [number for place in positions for number in (place.axis, place.size, place.stride)]
-        sch.annotate(loop, _ATTRIBUTE, [parts.groups, parts.chunks, parts.tiles, *flat])
+        ask_below(sch, loop, _ATTRIBUTE, [parts.groups, parts.chunks, parts.tiles], positions)
 
 
 def insert_pixel_prefetches(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """Puts prefetches below every loop that asks for them; before tails are split, so that those prefetch as well."""
-
-    def visit(loop: tirx.For) -> tirx.For:
-        if _ATTRIBUTE not in loop.annotations:
-            return loop
-        groups, chunks, tiles, *flat = (int(number) for number in loop.annotations[_ATTRIBUTE])
-        positions = [TilePosition(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
-        others = {key: value for key, value in loop.annotations.items() if key != _ATTRIBUTE}
-        sums = find_summing_loops(loop.body)
-        parts = PixelTiles(groups, chunks, tiles)
-        body = loop.body if sums is None else _with_prefetches(sums, loop.loop_var, parts, positions)
-        return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, annotations=others)
-
-    return func.with_body(structural_map(func.body, (tirx.For, visit)))
+    """Puts prefetches below every loop that asks for them."""
+    return insert_below(func, _ATTRIBUTE, _with_prefetches)
 
 
 def _with_prefetches(
-    sums: SummingLoops, fused: tirx.Var, parts: PixelTiles, positions: Sequence[TilePosition]
+    sums: SummingLoops, fused: Var, numbers: Sequence[int], positions: Sequence[TilePosition]
 ) -> tirx.Stmt:
+    parts = PixelTiles(*numbers)
     pixels = sums.operand(positions, same_for_all=False)
     if pixels is None or not all(isinstance(extent, tirx.IntImm) for extent in pixels.source.shape[2:]):
         return sums.body

@@ -16,14 +16,15 @@ import math
 from collections.abc import Sequence
 
 from tvm import tirx
+from tvm.ir import Var
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
-from tvm_ffi import structural_map
 
 from lepton_compiler.targets.cpu.summing_loops import (
     SummingLoops,
     TilePosition,
-    find_summing_loops,
+    ask_below,
+    insert_below,
     prefetch,
     substitute,
 )
@@ -51,27 +52,18 @@ def prefetch_weights(
         group_bytes: Bytes of the weights of a group.
     """
     if 1 < tiles <= _MOST_TILES and group_bytes >= _FEWEST_BYTES:
-        flat = [number for place in positions for number in (place.axis, place.size, place.stride)]
-        sch.annotate(loop, _ATTRIBUTE, [tiles, vector_axis, *flat])
+        ask_below(sch, loop, _ATTRIBUTE, [tiles, vector_axis], positions)
 
 
 def insert_weight_prefetches(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """Puts prefetches below every loop that asks for them; before tails are split, so that those prefetch as well."""
-
-    def visit(loop: tirx.For) -> tirx.For:
-        if _ATTRIBUTE not in loop.annotations:
-            return loop
-        tiles, vector_axis, *flat = (int(number) for number in loop.annotations[_ATTRIBUTE])
-        positions = [TilePosition(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
-        others = {key: value for key, value in loop.annotations.items() if key != _ATTRIBUTE}
-        sums = find_summing_loops(loop.body)
-        body = loop.body if sums is None else _with_prefetches(sums, tiles, vector_axis, positions)
-        return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, annotations=others)
-
-    return func.with_body(structural_map(func.body, (tirx.For, visit)))
+    """Puts prefetches below every loop that asks for them."""
+    return insert_below(func, _ATTRIBUTE, _with_prefetches)
 
 
-def _with_prefetches(sums: SummingLoops, tiles: int, vector_axis: int, positions: Sequence[TilePosition]) -> tirx.Stmt:
+def _with_prefetches(
+    sums: SummingLoops, _: Var, numbers: Sequence[int], positions: Sequence[TilePosition]
+) -> tirx.Stmt:
+    tiles, vector_axis = numbers
     weight = sums.operand(positions, same_for_all=True)
     vectors = sums.unrolled(vector_axis)
     lines = int(sums.channels.extent) * vectors

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.ir import Var
 from tvm.ir.expr import TensorLoad
-from tvm.s_tir import SBlockRealize
+from tvm.s_tir import SBlockRealize, Schedule
+from tvm.s_tir.schedule import LoopRV
 from tvm_ffi import structural_map, structural_walk
 
 from lepton_compiler.targets.cpu.block_analysis import uses
@@ -115,6 +116,41 @@ def find_summing_loops(body: tirx.Stmt) -> SummingLoops | None:
     values = dict(zip([axis.var for axis in update.block.iter_vars], update.iter_values, strict=True))
     at_start: dict[Var, tirx.Expr] = {loop.loop_var: _zero(loop) for loop in loops if _is_inside(loop, channels)}
     return SummingLoops(body, update, channels, tuple(loops), values, at_start)
+
+
+def ask_below(
+    sch: Schedule, loop: LoopRV, attribute: str, numbers: Sequence[int], positions: Sequence[TilePosition]
+) -> None:
+    """Notes on a loop what ``insert_below`` shall do to the sum below it."""
+    flat = [number for place in positions for number in (place.axis, place.size, place.stride)]
+    sch.annotate(loop, attribute, [len(numbers), *numbers, *flat])
+
+
+def insert_below(
+    func: tirx.PrimFunc,
+    attribute: str,
+    rewrite: Callable[[SummingLoops, Var, list[int], list[TilePosition]], tirx.Stmt],
+) -> tirx.PrimFunc:
+    """Rewrites the sum below every loop with a note; before tails are split, so that those are rewritten as well.
+
+    Args:
+        func: The function.
+        attribute: Of the note, which is taken off.
+        rewrite: Takes the sum, the loop's variable, and the numbers and positions of the note.
+    """
+
+    def visit(loop: tirx.For) -> tirx.For:
+        if attribute not in loop.annotations:
+            return loop
+        count, *noted = (int(number) for number in loop.annotations[attribute])
+        numbers, flat = noted[:count], noted[count:]
+        positions = [TilePosition(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
+        others = {key: value for key, value in loop.annotations.items() if key != attribute}
+        sums = find_summing_loops(loop.body)
+        body = loop.body if sums is None else rewrite(sums, loop.loop_var, numbers, positions)
+        return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, annotations=others)
+
+    return func.with_body(structural_map(func.body, (tirx.For, visit)))
 
 
 def prefetch(load: TensorLoad, indices: Sequence[tirx.Expr]) -> tirx.Stmt:

@@ -105,8 +105,8 @@ def test_without_checks_nothing_is_refused(lepton, winograd_model: Path, tmp_pat
     ("options", "message"),
     [
         (("--max-error", 0), "0.0 is not in the range"),
-        (("--max-error", 1e-5, "--no-check"), "--max-error are for the check of the whole model"),
-        (("--inputs", "x.npz", "--dry-run"), "--inputs are for the check of the whole model"),
+        (("--max-error", 1e-5, "--no-check"), "leave out the check of the whole model, which uses --max-error"),
+        (("--inputs", "x.npz", "--dry-run"), "leave out the check of the whole model, which uses --inputs"),
         (("--inputs", "absent.npz"), "absent.npz"),
     ],
 )
